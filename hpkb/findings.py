@@ -1,0 +1,71 @@
+"""A finding: one claim with its verdict, its estimate and interval, and the runs that it rests on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+Verdict = Literal["supported", "rejected", "insufficient"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a miner says of one task, or of all tasks where `task` is None.
+
+    `estimate`, `low`, `high` are in `unit`; None where there is nothing to state. `claim` is the sentence for the
+    verdict; `claim_if_insufficient` replaces it when the correction for all comparisons of the report takes the
+    verdict away. `figure` holds the numbers of the chart (JSON values only), so that a page computes none.
+    """
+
+    miner: str
+    task: str | None
+    hyperparameters: tuple[str, ...]
+    quantity: str
+    claim: str
+    verdict: Verdict
+    estimate: float | str | None = None
+    low: float | str | None = None
+    high: float | str | None = None
+    confidence: float = 0.95
+    unit: str = ""
+    p_value: float | None = None
+    q_value: float | None = None
+    comparisons: int = 0
+    n_runs: int = 0
+    n_configurations: int = 0
+    n_tasks: int = 1
+    n_seeds: int = 0
+    infeasible_share: float = 0.0
+    caveats: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    claim_if_insufficient: str = ""
+    figure: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """A name that stays the same from one analysis to the next: a digest of what is asked, not of the answer."""
+        asked = json.dumps([self.miner, self.task, self.quantity, list(self.hyperparameters)])
+        return hashlib.blake2b(asked.encode(), digest_size=6).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as the JSON object of the contract: no NaN, tuples as lists, `figure` left out."""
+        hidden = {"claim_if_insufficient", "figure"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        return {"id": self.id, **{name: _plain(value) for name, value in values.items()}}
+
+    def insufficient(self, reason: str) -> Finding:
+        """The same finding with its verdict taken away, and why."""
+        claim = self.claim_if_insufficient or self.claim
+        return replace(self, verdict="insufficient", claim=claim, caveats=(*self.caveats, reason))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,168 @@
+-- The knowledge base: one DuckDB file. It is a cache of the sources and can be deleted and rebuilt.
+-- Times are UTC. Text identifiers stay as their source wrote them.
+
+-- One row per fact about the file itself: schema version, hpkb version, the settings of the last analysis.
+CREATE TABLE IF NOT EXISTS meta (
+    name  TEXT PRIMARY KEY,
+    value TEXT
+);
+
+-- One row per source that was brought in (an MLflow store, an imported table).
+CREATE TABLE IF NOT EXISTS sources (
+    source      TEXT PRIMARY KEY,   -- the tracking URI without a password, or the table's path
+    kind        TEXT NOT NULL,      -- mlflow_sqlite, table, …
+    ingested_at TIMESTAMP NOT NULL
+);
+
+-- One row per task: what is trained, on what data, for which objective.
+CREATE TABLE IF NOT EXISTS tasks (
+    task_id   TEXT PRIMARY KEY,
+    name      TEXT NOT NULL,
+    metric    TEXT NOT NULL,        -- the objective's metric
+    direction TEXT NOT NULL         -- min or max
+);
+
+-- One row per run that is active in its source, finished or not.
+CREATE TABLE IF NOT EXISTS runs (
+    run_id            TEXT PRIMARY KEY,
+    task_id           TEXT,         -- NULL until the run has a task
+    source            TEXT NOT NULL,
+    experiment        TEXT,
+    run_name          TEXT,
+    status            TEXT,         -- RUNNING, FINISHED, FAILED, KILLED
+    started_at        TIMESTAMP,
+    ended_at          TIMESTAMP,
+    configuration_id  TEXT,         -- a digest of the hyperparameters without the seed
+    seed              BIGINT,
+    objective         DOUBLE,       -- as logged: the last value of the objective's metric
+    objective_min     DOUBLE,       -- lower is better; NULL where infeasible or absent
+    infeasible        BOOLEAN NOT NULL DEFAULT false,
+    infeasible_reason TEXT,         -- 'objective is NaN', 'train_loss is infinite', 'out of memory', …
+    end_reason        TEXT,
+    fingerprint       TEXT NOT NULL -- of the run's state in its source; unchanged means: do not read it again
+);
+
+-- One row per run and recorded parameter. `value_number` is NULL where the text is no finite number.
+CREATE TABLE IF NOT EXISTS hyperparameters (
+    run_id       TEXT NOT NULL,
+    name         TEXT NOT NULL,     -- canonical where known, else as the source has it (cli.NAME, …)
+    value_text   TEXT,
+    value_number DOUBLE,
+    origin       TEXT NOT NULL,     -- param, tag, imported, fixed
+    PRIMARY KEY (run_id, name)
+);
+
+-- One row per run and data split.
+CREATE TABLE IF NOT EXISTS splits (
+    run_id     TEXT NOT NULL,
+    role       TEXT NOT NULL,       -- training, validation, test
+    digest     TEXT,
+    n_examples BIGINT,
+    PRIMARY KEY (run_id, role)
+);
+
+-- One row per run and fact about its hardware, code or environment (tags hpkb.hw.*, hpkb.code.*, hpkb.env.*).
+CREATE TABLE IF NOT EXISTS hardware (
+    run_id TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    value  TEXT,
+    PRIMARY KEY (run_id, name)
+);
+
+-- One row per point of a curve. NaN and infinities are kept as such.
+CREATE TABLE IF NOT EXISTS curves (
+    run_id    TEXT NOT NULL,
+    metric    TEXT NOT NULL,
+    step      BIGINT NOT NULL,
+    timestamp TIMESTAMP,
+    value     DOUBLE
+);
+
+-- One row per run and metric: what is needed of a curve without reading it again. Minimum and maximum are of the
+-- finite values; tail is the last tenth of the points, at least one.
+CREATE TABLE IF NOT EXISTS curve_features (
+    run_id       TEXT NOT NULL,
+    metric       TEXT NOT NULL,
+    n_points     BIGINT NOT NULL,
+    n_nonfinite  BIGINT NOT NULL,
+    first_step   BIGINT,
+    last_step    BIGINT,
+    first_value  DOUBLE,
+    last_value   DOUBLE,
+    minimum      DOUBLE,
+    minimum_step BIGINT,
+    maximum      DOUBLE,
+    maximum_step BIGINT,
+    tail_mean    DOUBLE,
+    tail_sd      DOUBLE,
+    PRIMARY KEY (run_id, metric)
+);
+
+-- One row per finding of the last analysis. `document` is the JSON of the contract, `figure` the chart's numbers.
+CREATE TABLE IF NOT EXISTS findings (
+    finding_id TEXT PRIMARY KEY,
+    miner      TEXT NOT NULL,
+    task       TEXT,
+    quantity   TEXT NOT NULL,
+    verdict    TEXT NOT NULL,
+    claim      TEXT NOT NULL,
+    estimate   DOUBLE,
+    low        DOUBLE,
+    high       DOUBLE,
+    p_value    DOUBLE,
+    q_value    DOUBLE,
+    document   TEXT NOT NULL,
+    figure     TEXT NOT NULL
+);
+
+-- One row per finding and run that it rests on.
+CREATE TABLE IF NOT EXISTS finding_runs (
+    finding_id TEXT NOT NULL,
+    run_id     TEXT NOT NULL,
+    PRIMARY KEY (finding_id, run_id)
+);
+
+-- One row per task with a recommendation; task '' is the recommendation over all tasks. `document` is its JSON.
+CREATE TABLE IF NOT EXISTS defaults (
+    task     TEXT PRIMARY KEY,
+    verdict  TEXT NOT NULL,
+    document TEXT NOT NULL
+);
+
+-- One row per run that ended, has a task and an outcome (an objective, or infeasible); a column a canonical hyperparameter.
+CREATE OR REPLACE VIEW run_matrix AS
+SELECT r.run_id, r.task_id, r.configuration_id, r.seed, r.objective, r.objective_min, r.infeasible,
+    max(h.value_number) FILTER (h.name = 'learning_rate')      AS learning_rate,
+    max(h.value_number) FILTER (h.name = 'peak_learning_rate') AS peak_learning_rate,
+    max(h.value_number) FILTER (h.name = 'weight_decay')       AS weight_decay,
+    max(h.value_text)   FILTER (h.name = 'optimizer')          AS optimizer,
+    max(h.value_number) FILTER (h.name = 'momentum')           AS momentum,
+    max(h.value_text)   FILTER (h.name = 'nesterov')           AS nesterov,
+    max(h.value_number) FILTER (h.name = 'beta1')              AS beta1,
+    max(h.value_number) FILTER (h.name = 'beta2')              AS beta2,
+    max(h.value_number) FILTER (h.name = 'epsilon')            AS epsilon,
+    max(h.value_number) FILTER (h.name = 'batch_size')         AS batch_size,
+    max(h.value_number) FILTER (h.name = 'micro_batch_size')   AS micro_batch_size,
+    max(h.value_number) FILTER (h.name = 'accumulation_steps') AS accumulation_steps,
+    max(h.value_number) FILTER (h.name = 'world_size')         AS world_size,
+    max(h.value_text)   FILTER (h.name = 'lr_schedule')        AS lr_schedule,
+    max(h.value_number) FILTER (h.name = 'warmup_steps')       AS warmup_steps,
+    max(h.value_number) FILTER (h.name = 'epochs')             AS epochs,
+    max(h.value_number) FILTER (h.name = 'steps')              AS steps,
+    max(h.value_number) FILTER (h.name = 'dropout')            AS dropout,
+    max(h.value_number) FILTER (h.name = 'label_smoothing')    AS label_smoothing,
+    max(h.value_number) FILTER (h.name = 'mixup')              AS mixup,
+    max(h.value_text)   FILTER (h.name = 'augmentation')       AS augmentation,
+    max(h.value_number) FILTER (h.name = 'gradient_clip_norm') AS gradient_clip_norm,
+    max(h.value_number) FILTER (h.name = 'depth')              AS depth,
+    max(h.value_number) FILTER (h.name = 'width')              AS width,
+    max(h.value_text)   FILTER (h.name = 'normalization')      AS normalization,
+    max(h.value_text)   FILTER (h.name = 'residual')           AS residual,
+    max(h.value_text)   FILTER (h.name = 'activation')         AS activation,
+    max(h.value_text)   FILTER (h.name = 'initialization')     AS initialization,
+    max(h.value_text)   FILTER (h.name = 'precision')          AS precision,
+    max(h.value_text)   FILTER (h.name = 'model')              AS model,
+    max(h.value_number) FILTER (h.name = 'parameter_count')    AS parameter_count
+FROM runs r LEFT JOIN hyperparameters h USING (run_id)
+WHERE r.task_id IS NOT NULL AND (r.infeasible OR r.objective_min IS NOT NULL)
+GROUP BY ALL;

@@ -1,0 +1,60 @@
+"""One question a file: each module here answers one from the runs of a task, as findings.
+
+A miner is a module with a docstring under four headings (*Question*, *Method*, *How to read it*, *When it misleads*)
+and a function `mine(context)`; `combine(findings)` is there where the tasks together say more than each alone. The
+file's name is the miner's name everywhere: the finding's `miner`, the page, the argument on the command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, cast
+
+from hpkb.errors import UsageError
+from hpkb.findings import Finding
+from hpkb.stats.surrogate import Surrogate
+from hpkb.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a miner gets for one task: its runs, the seed of every random choice, and the fitted surrogate."""
+
+    sweep: Sweep
+    seed: int = 0
+
+    @cached_property
+    def surrogate(self) -> Surrogate:
+        """The forest fitted to the task's feasible runs; fitted once and shared by the miners."""
+        return Surrogate.fit(self.sweep, self.seed)
+
+
+class Miner(Protocol):
+    """The shape of a miner's module."""
+
+    __doc__: str
+
+    def mine(self, context: Context) -> list[Finding]:
+        """Returns the findings of one task."""
+
+
+def names() -> list[str]:
+    """Returns the names of all miners, in the order of the alphabet."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Miner:
+    """Returns the miner of that name; raises UsageError for one that is not there."""
+    if name not in names():
+        raise UsageError(f"No miner '{name}'. Known: {', '.join(names())}.")
+    return cast(Miner, importlib.import_module(f"{__name__}.{name}"))
+
+
+def combine(name: str, findings: Sequence[Finding]) -> list[Finding]:
+    """Returns what the miner says of all tasks together; nothing where it has no `combine`."""
+    together = getattr(load(name), "combine", None)
+    return list(together(findings)) if together and len({f.task for f in findings}) > 1 else []
