@@ -1,0 +1,130 @@
+"""From a store of runs to findings, defaults and pages: what `hpkb analyze` does, one stage a function."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import hpkb.miners
+from hpkb.findings import Finding
+from hpkb.recommend.defaults import recommend
+from hpkb.stats.correction import benjamini_yekutieli
+from hpkb.sweep import Sweep
+
+LEVEL = 0.05  # the false discovery rate of a whole report
+LIST_LENGTH = 4
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The findings of a report and the recommendation of each task; key None stands for all tasks together."""
+
+    findings: tuple[Finding, ...]
+    defaults: dict[str | None, dict[str, Any]]
+
+
+def mine(
+    sweeps: Sequence[Sweep], miners: Sequence[str] = (), seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> Mined:
+    """Returns what all miners (or the named ones) find in the sweeps, corrected together, and the defaults.
+
+    Tasks are shared out over `workers` processes; the result does not depend on how many there are.
+    """
+    say = progress or (lambda _: None)
+    chosen = [name for name in hpkb.miners.names() if not miners or name in miners]
+    for name in miners:
+        hpkb.miners.load(name)
+    ordered = sorted(sweeps, key=lambda s: s.task)
+    per_task: list[Finding] = []
+    for sweep, found in zip(ordered, _spread(mine_task, [(s, chosen, seed) for s in ordered], workers), strict=True):
+        say(f"mined {sweep.task}")
+        per_task += found
+    across = [f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])]
+    findings = correct([*across, *per_task])
+    say("choosing defaults")
+    return Mined(tuple(findings), _defaults(ordered, findings, seed, workers))
+
+
+def mine_task(sweep: Sweep, miners: Sequence[str], seed: int) -> list[Finding]:
+    """Returns the findings of the named miners on one task, not yet corrected for each other."""
+    context = hpkb.miners.Context(sweep, seed)
+    return [finding for name in miners for finding in hpkb.miners.load(name).mine(context)]
+
+
+def correct(findings: Sequence[Finding]) -> list[Finding]:
+    """Returns the findings with q-values over the whole report; a claim above the level loses its verdict.
+
+    Benjamini and Yekutieli (2001), valid whatever the dependence between the tests.
+    """
+    tested = [i for i, f in enumerate(findings) if f.p_value is not None]
+    q_values = benjamini_yekutieli(np.array([findings[i].p_value for i in tested], dtype=np.float64))
+    corrected = list(findings)
+    for i, q in zip(tested, q_values, strict=True):
+        finding = replace(findings[i], q_value=float(q), comparisons=len(tested))
+        if finding.verdict == "supported" and q > LEVEL:
+            finding = finding.insufficient(f"not significant after correction for {len(tested)} comparisons")
+        corrected[i] = finding
+    return corrected
+
+
+def _defaults(
+    sweeps: Sequence[Sweep], findings: Sequence[Finding], seed: int, workers: int
+) -> dict[str | None, dict[str, Any]]:
+    tasks: list[str | None] = [None, *(s.task for s in sweeps)]
+    jobs = [(sweeps if task is None else [s for s in sweeps if s.task == task], task, seed) for task in tasks]
+    documents = _spread(_recommend, jobs, workers)
+    return {task: _with_evidence(d, findings) for task, d in zip(tasks, documents, strict=True)}
+
+
+def _recommend(sweeps: Sequence[Sweep], task: str | None, seed: int) -> dict[str, Any]:
+    return recommend(sweeps, task, k=LIST_LENGTH, seed=seed)
+
+
+def _with_evidence(document: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
+    """Adds to each configuration the findings that its values rest on, and the rules that tie values together."""
+    relevant = [f for f in findings if f.task == document["task"] or document["task"] is None]
+    ids = [f.id for f in relevant if f.verdict == "supported"]
+    for configuration in document["configurations"]:
+        names = set(configuration["values"])
+        configuration["finding_ids"] = [f.id for f in relevant if f.id in ids and names.issuperset(f.hyperparameters)]
+    if document["configurations"]:
+        document["rules"] = _rules(document, findings)
+    return document
+
+
+def _rules(document: dict[str, Any], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The learning rate as a power of the batch size, where that is supported for the task (or over all of them)."""
+    values = document["configurations"][0]["values"]
+    exponents = [
+        f for f in findings
+        if f.task == document["task"] and f.quantity == "scaling_exponent" and f.verdict == "supported"
+    ]  # fmt: skip
+    if not exponents or not {"learning_rate", "batch_size"} <= values.keys():
+        return []
+    exponent = exponents[0]
+    formula = f"{values['learning_rate']:.2g} * (batch_size/{values['batch_size']:g})^{exponent.estimate:.2f}"
+    interval = {"batch_size": [exponent.low, exponent.high]}
+    return [{"hyperparameter": "learning_rate", "formula": formula, "exponents": interval, "finding_id": exponent.id}]
+
+
+def _spread(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> list[Any]:
+    """The results of `function(*job)` in the order of the jobs, computed by up to `workers` processes."""
+    processes = min(workers, len(jobs))
+    if processes <= 1:
+        with threadpool_limits(1):  # the arrays are small: more threads only wait for each other
+            return [function(*job) for job in jobs]
+    spawn = multiprocessing.get_context("spawn")  # fork would copy DuckDB's threads half alive
+    with ProcessPoolExecutor(processes, spawn, initializer=_one_thread) as pool:
+        return list(pool.map(function, *zip(*jobs, strict=True)))
+
+
+def _one_thread() -> None:
+    threadpool_limits(1)

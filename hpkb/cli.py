@@ -1,0 +1,293 @@
+"""The command `hpkb`: each subcommand calls one library function and prints what it returns.
+
+Heavy modules are imported inside the commands: `hpkb log` must be off the ground before a person notices it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+import hpkb
+from hpkb.errors import HpkbError, UsageError
+
+if TYPE_CHECKING:
+    from hpkb.kb.knowledge import KnowledgeBase
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+KB = click.option("--kb", default="hpkb.duckdb", show_default=True, metavar="FILE", help="The knowledge base.")
+TRACKING = click.option("--tracking-uri", metavar="URI", help="The MLflow store. Default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db.")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits: 0 done, 1 the run or the analysis failed, 2 wrong usage."""
+    try:
+        status = cli.main(args=None if arguments is None else list(arguments), prog_name="hpkb", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except HpkbError as error:
+        _fail(str(error), error.exit_status, error)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        hint = f" Try: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        _fail(error.format_message() + hint, 2, error)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130, None)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("HPKB_DEBUG") == "1":
+            raise
+        _fail(f"{type(error).__name__}: {error} (a fault of hpkb; HPKB_DEBUG=1 shows where)", 1, error)
+
+
+def _fail(message: str, status: int, error: BaseException | None) -> NoReturn:
+    if error is not None and os.environ.get("HPKB_DEBUG") == "1":
+        raise error
+    print("hpkb: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(hpkb.__version__, prog_name="hpkb")
+def cli() -> None:
+    """Turns training runs into recommended hyperparameters, with the evidence beside them."""
+
+
+@cli.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
+@TRACKING
+@click.option("--experiment", metavar="NAME", help="The MLflow experiment. Default: MLFLOW_EXPERIMENT_NAME, then Default.")
+@click.option("--task", metavar="NAME", help="What is trained on what; runs are compared within a task. Default: the experiment.")
+@click.option("--run-name", metavar="NAME", help="The run's name in MLflow.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the run; can be repeated.")
+@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A parameter that the script does not show; can be repeated.")
+@click.option("--full-metrics", is_flag=True, help="Send every point of every curve.")
+@click.option("--no-wait", is_flag=True, help="Return when the command ends; `hpkb sync` ships what is left.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def log(
+    tracking_uri: str | None, experiment: str | None, task: str | None, run_name: str | None,
+    tags: tuple[str, ...], params: tuple[str, ...], full_metrics: bool, no_wait: bool, command: tuple[str, ...],
+) -> int:  # fmt: skip
+    """Run COMMAND, capture what it trains, and ship it to MLflow. The exit status is COMMAND's.
+
+    Example: hpkb log --experiment cifar -- python train.py --lr 0.1
+    """
+    from hpkb.ship import supervise
+    from hpkb.ship.rundir import RunSettings
+
+    settings = RunSettings(
+        tracking_uri=_tracking_uri(tracking_uri),
+        experiment=experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default",
+        task=task,
+        run_name=run_name,
+        tags=_pairs(tags, "--tag"),
+        params=_pairs(params, "--param"),
+        command=command,
+        full_metrics=full_metrics,
+    )
+    return supervise.log(settings, list(command), wait=not no_wait)
+
+
+@cli.command()
+@TRACKING
+@click.argument("spools", nargs=-1, type=click.Path(path_type=Path), metavar="[SPOOL]...")
+def sync(tracking_uri: str | None, spools: tuple[Path, ...]) -> None:
+    """Ship what an earlier `hpkb log` could not.
+
+    Example: hpkb sync
+    """
+    from hpkb.ship import supervise
+
+    shipped = supervise.sync(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), list(spools))
+    click.echo(f"{shipped} run{'' if shipped == 1 else 's'} shipped")
+
+
+@cli.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@KB
+@click.option("--task-column", metavar="COLUMN", help="The column that says which task a run belongs to.")
+@click.option("--run-column", metavar="COLUMN", help="The column that identifies a run.")
+@click.option("--seed-column", metavar="COLUMN", help="The column that holds the seed.")
+@click.option("--objective", metavar="METRIC:min|max", help="The column to judge a run by, and its direction.")
+@click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="Which column holds the hyperparameter NAME; can be repeated.")
+@click.option("--fixed", multiple=True, metavar="NAME=VALUE", help="A hyperparameter that every run had; can be repeated.")
+@click.option("--curves", type=click.Path(path_type=Path), metavar="FILE", help="A table of run, metric, step, value.")
+def import_(
+    source: Path, kb: str, task_column: str | None, run_column: str | None, seed_column: str | None,
+    objective: str | None, mapping: tuple[str, ...], fixed: tuple[str, ...], curves: Path | None,
+) -> None:  # fmt: skip
+    """Bring a table of runs (Parquet or CSV, one row a run) into the knowledge base.
+
+    Example: hpkb import sweep.parquet --task-column task --seed-column seed --objective val_acc:max
+    """
+    from hpkb.pipeline import import_table
+
+    report = import_table(
+        source, Path(kb), task_column=task_column, run_column=run_column, seed_column=seed_column, objective=objective,
+        mapping=_pairs(mapping, "--map"), fixed=_pairs(fixed, "--fixed"), curves=curves,
+    )  # fmt: skip
+    click.echo(report)
+
+
+@cli.command()
+@TRACKING
+@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Only this experiment; can be repeated.")
+@KB
+@click.option("--objective", metavar="METRIC:min|max", help="What to judge a run by. Default: the task's validation metric.")
+@click.option("--handbook", default="handbook", show_default=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the pages go.")
+@click.option("--miner", "miners", multiple=True, metavar="NAME", help="Only this miner; can be repeated.")
+@click.option("--engine", default="local", show_default=True, metavar="local", help="Where the mining runs.")
+@click.option("--workers", type=click.IntRange(1), default=None, metavar="N", help="Processes. Default: the cores there are.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def analyze(
+    tracking_uri: str | None, experiments: tuple[str, ...], kb: str, objective: str | None, handbook: Path,
+    miners: tuple[str, ...], engine: str, workers: int | None, seed: int, dry_run: bool, format_: str,
+) -> None:  # fmt: skip
+    """Bring new MLflow runs in, mine them, and write the findings and the handbook.
+
+    Example: hpkb analyze --tracking-uri sqlite:///mlflow.db --objective val_loss:min
+    """
+    from hpkb import present
+    from hpkb.pipeline import AnalysisSettings, analyze_store
+
+    if engine != "local":
+        raise UsageError(f"No engine '{engine}' in this version. Known: local.")
+    settings = AnalysisSettings(
+        source=_source(tracking_uri, Path(kb)), kb=Path(kb), experiments=experiments, objective=objective,
+        handbook=handbook, miners=miners, workers=workers or len(os.sched_getaffinity(0)), seed=seed, dry_run=dry_run,
+    )  # fmt: skip
+    with present.stages(sys.stderr) as say:
+        report = analyze_store(settings, say)
+    click.echo(present.analysis(report, format_))
+
+
+@cli.command()
+@KB
+@click.option("--task", metavar="NAME", help="Only findings about this task.")
+@click.option("--miner", metavar="NAME", help="Only findings of this miner.")
+@click.option("--verdict", type=click.Choice(["supported", "rejected", "insufficient"]), help="Only this verdict.")
+@click.option("--format", "format_", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, format_: str) -> None:
+    """Show what was found.
+
+    Example: hpkb findings --verdict supported
+    """
+    from hpkb import present
+
+    with _open(kb) as base:
+        click.echo(present.findings(base.findings(task=task, miner=miner, verdict=verdict), format_), nl=format_ != "csv")
+
+
+@cli.command()
+@click.argument("miner")
+def explain(miner: str) -> None:
+    """Print a miner's question, method, reading and pitfalls.
+
+    Example: hpkb explain lr_weight_decay
+    """
+    import inspect
+
+    from hpkb import miners
+
+    click.echo(inspect.cleandoc(miners.load(miner).__doc__))
+
+
+@cli.command()
+@KB
+@click.option("--task", metavar="NAME", help="The default of this task. Without it: over all tasks.")
+@click.option("--given", multiple=True, metavar="NAME=VALUE", help="A value that is already decided; can be repeated.")
+@click.option("--k", type=click.IntRange(1, 16), default=1, show_default=True, help="How many configurations; the first is the default.")
+@click.option("--format", "format_", type=click.Choice(["table", "json", "yaml", "args"]), default="table", show_default=True)
+def recommend(kb: str, task: str | None, given: tuple[str, ...], k: int, format_: str) -> None:
+    """Print the recommended defaults with their evidence.
+
+    Example: python train.py $(hpkb recommend --task digits --format args)
+    """
+    from hpkb import present
+
+    with _open(kb) as base:
+        document = base.recommend(task=task, given=_pairs(given, "--given"), k=k)
+    if format_ == "args" and document["verdict"] != "recommended":
+        raise HpkbError(f"No default to print: {document['reason']} Try: hpkb recommend --format table")
+    click.echo(present.recommendation(document, format_))
+
+
+@cli.command()
+@click.argument("directory", default="handbook", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port. Default: one that is free.")
+@click.option("--no-open", is_flag=True, help="Do not open a browser.")
+def browse(directory: Path, port: int, no_open: bool) -> None:
+    """Serve a handbook on this machine and open it.
+
+    Example: hpkb browse handbook
+    """
+    from hpkb.pages.serve import serve
+
+    serve(directory, port, not no_open)
+
+
+@cli.command()
+@TRACKING
+@KB
+def doctor(tracking_uri: str | None, kb: str) -> int:
+    """Check the installation, the store, the device and what is not shipped yet.
+
+    Example: hpkb doctor
+    """
+    from hpkb import doctor as checks
+
+    results = checks.examine(_tracking_uri(tracking_uri), Path(kb))
+    for result in results:
+        click.echo(f"{result.mark:<5}{result.what}: {result.says}")
+    return 1 if any(result.mark == "fail" for result in results) else 0
+
+
+@cli.command()
+@click.option("--quick", is_flag=True, help="A sixth of the runs.")
+@click.option("--directory", default="demo", show_default=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the runs go.")
+@click.option("--handbook", default=None, type=click.Path(path_type=Path), metavar="DIR", help="Where the pages go. Default: DIR/handbook.")
+@click.option("--workers", type=click.IntRange(1), default=None, metavar="N", help="Runs at a time. Default: the cores there are.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the design.")
+def demo(quick: bool, directory: Path, handbook: Path | None, workers: int | None, seed: int) -> None:
+    """A small real sweep, from training to handbook.
+
+    Example: hpkb demo --quick
+    """
+    from hpkb.demo import demonstrate
+
+    demonstrate(directory, handbook or directory / "handbook", quick, workers or len(os.sched_getaffinity(0)), seed)
+
+
+def _open(kb: str) -> KnowledgeBase:
+    return hpkb.open(kb)
+
+
+def _tracking_uri(option: str | None) -> str:
+    return option or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def _source(option: str | None, kb: Path) -> str | None:
+    """The store to read; None where none was named, none is at hand and the knowledge base alone is mined."""
+    named = option or os.environ.get("MLFLOW_TRACKING_URI")
+    if named or Path("mlflow.db").exists() or not kb.exists():
+        return _tracking_uri(named)
+    return None
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{option} takes NAME=VALUE, not '{text}'.")
+        pairs[name.strip()] = value
+    return pairs

@@ -1,0 +1,119 @@
+"""Checks of the installation, the store, the device and the spool, for `hpkb doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import hpkb
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at, and what it says. `fail` is what stops hpkb from working."""
+
+    mark: Literal["ok", "note", "fail"]
+    what: str
+    says: str
+
+
+def examine(tracking_uri: str, kb: Path) -> list[Check]:
+    """Returns all checks; none of them changes anything, and none raises."""
+    checks: list[tuple[str, Callable[[], Check]]] = [
+        ("installation", _installation),
+        ("packages", _packages),
+        ("capture", _capture),
+        ("store", lambda: _store(tracking_uri)),
+        ("knowledge base", lambda: _knowledge_base(kb)),
+        ("spool", _spool),
+        ("device", _device),
+    ]
+    return [_guarded(what, check) for what, check in checks]
+
+
+def _guarded(what: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:
+        return Check("fail", what, f"{type(error).__name__}: {error}")
+
+
+def _installation() -> Check:
+    return Check("ok", "installation", f"hpkb {hpkb.__version__}, Python {platform.python_version()}")
+
+
+def _packages() -> Check:
+    found = [f"{name} {_version(name)}" for name in ("mlflow-skinny", "duckdb", "torch")]
+    return Check("ok", "packages", ", ".join(found))
+
+
+def _capture() -> Check:
+    """Starts a Python as a job would be started and asks it whether capture is in place."""
+    from hpkb.ship.launch import environment
+
+    code = "import sys; print('hpkb.capture' in sys.modules)"
+    with_capture = environment(Path(os.devnull), dict(os.environ))
+    answer = subprocess.run([sys.executable, "-c", code], env=with_capture, capture_output=True, text=True, timeout=60)
+    if answer.stdout.strip() == "True":
+        return Check("ok", "capture", "a child process is captured")
+    return Check("fail", "capture", f"a child process is not captured: {answer.stderr.strip()[-200:]}")
+
+
+def _store(tracking_uri: str) -> Check:
+    from hpkb.ship.rundir import without_password
+
+    shown = without_password(tracking_uri)
+    if not tracking_uri.startswith("sqlite:///"):
+        return Check("note", "store", f"{shown} (not contacted)")
+    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    if not path.exists():
+        return Check("note", "store", f"{shown} is not there yet; the first `hpkb log` makes it")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        (runs,) = connection.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()
+    finally:
+        connection.close()
+    return Check("ok", "store", f"{shown} holds {runs} runs")
+
+
+def _knowledge_base(kb: Path) -> Check:
+    if not kb.exists():
+        return Check("note", "knowledge base", f"{kb} is not there yet; `hpkb analyze` makes it")
+    with hpkb.open(kb) as base:
+        runs, findings = base.sql("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM findings)").fetchall()[0]
+    return Check("ok", "knowledge base", f"{kb} holds {runs} runs and {findings} findings")
+
+
+def _spool() -> Check:
+    from hpkb.ship.rundir import spool_root, unshipped
+
+    waiting = len(unshipped())
+    if waiting:
+        return Check("note", "spool", f"{waiting} runs are not shipped yet. Try: hpkb sync")
+    free = shutil.disk_usage(next(p for p in (spool_root(), *spool_root().parents) if p.exists())).free
+    return Check("ok", "spool", f"nothing waits; {free / 1e9:.0f} GB free")
+
+
+def _device() -> Check:
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return Check("note", "device", f"no NVIDIA GPU; {len(os.sched_getaffinity(0))} cores")
+    query = [command, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    return Check("ok" if answer.returncode == 0 else "note", "device", "; ".join(answer.stdout.split("\n")).strip("; "))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,133 @@
+"""Findings and recommendations as a person or a program reads them on a terminal: tables, JSON, CSV, YAML, arguments."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hpkb.findings import Finding
+from hpkb.names import lookup
+
+if TYPE_CHECKING:
+    from hpkb.pipeline import AnalysisReport
+
+_STYLE = {"supported": "green", "rejected": "red", "insufficient": "dim"}
+_CSV = ("id", "miner", "task", "hyperparameters", "quantity", "verdict", "estimate", "low", "high", "unit", "p_value", "q_value", "n_runs", "claim")  # fmt: skip
+
+
+@contextmanager
+def stages(stream: IO[str]) -> Iterator[Callable[[str], None]]:
+    """Yields a function that shows the stage now running; on a terminal only."""
+    console = Console(file=stream)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("starting") as status:
+        yield lambda text: status.update(escape(text))
+
+
+def findings(found: Sequence[Finding], format_: str) -> str:
+    """Returns the findings as a table, a JSON array or CSV."""
+    if format_ == "json":
+        return json.dumps([f.to_json() for f in found], indent=1)
+    if format_ == "csv":
+        return _csv(found)
+    if not found:
+        return "No findings. Try: hpkb analyze"
+    table = Table("task", "verdict", "finding", box=None, pad_edge=False)
+    for finding in found:
+        task = "all tasks" if finding.task is None else finding.task
+        style = _STYLE[finding.verdict]
+        table.add_row(escape(task), f"[{style}]{finding.verdict}[/]", escape(finding.claim))
+    return _text(table)
+
+
+def recommendation(document: dict[str, Any], format_: str) -> str:
+    """Returns a recommendation as a table, JSON, YAML, or the arguments of a training script."""
+    if format_ == "json":
+        return json.dumps(document, indent=1)
+    if format_ == "yaml":
+        values = [c["values"] for c in document["configurations"]]
+        return str(yaml.safe_dump({**document, "configurations": values}, sort_keys=False, allow_unicode=True)).rstrip()
+    if format_ == "args":
+        return arguments(document["configurations"][0]["values"])
+    return _recommendation_table(document)
+
+
+def arguments(values: dict[str, Any]) -> str:
+    """Returns values as command-line options, spelled as most scripts spell them."""
+    words = []
+    for name, value in values.items():
+        found = lookup(name)
+        option = (found.option if found else "") or name.rpartition(".")[2].replace("_", "-")
+        words += [f"--{option}", _number(value)]
+    return " ".join(words)
+
+
+def analysis(report: AnalysisReport, format_: str) -> str:
+    """Returns what an analysis did: what came in, what was found, where the pages are."""
+    if format_ == "json":
+        return json.dumps(report.to_json(), indent=1)
+    lines = [report.ingested]
+    if report.verdicts:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
+        lines.append(f"{sum(report.verdicts.values())} findings on {report.n_tasks} tasks: {counts}")
+    if report.handbook:
+        lines.append(f"Handbook: {report.handbook / 'index.html'}")
+    return "\n".join(lines)
+
+
+def _recommendation_table(document: dict[str, Any]) -> str:
+    where = "all tasks" if document["task"] is None else document["task"]
+    head = f"{where}, {document['objective']}: {document['verdict']}. {document['reason']}"
+    if not document["configurations"]:
+        return head
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for configuration in document["configurations"]:
+        table.add_column(f"#{configuration['rank']}", justify="right")
+    table.add_column("safe range of #1", justify="right")
+    for name in document["configurations"][0]["values"]:
+        cells = [_number(c["values"].get(name, "")) for c in document["configurations"]]
+        plateau = document["configurations"][0]["plateau"].get(name)
+        table.add_row(escape(name), *map(escape, cells), f"{_number(plateau[0])} to {_number(plateau[1])}" if plateau else "")
+    regrets = [c["held_out_regret"] for c in document["configurations"]]
+    table.add_row("held-out regret", *(f"{r['mean']:.2f}" for r in regrets), "0 best, 1 median of the pool")
+    table.add_row("  interval", *(f"{r['low']:.2f} to {r['high']:.2f}" for r in regrets), "")
+    table.add_row("  worst", *(f"{r['worst']:.2f}" for r in regrets), escape(regrets[0]["worst_task"]))
+    table.add_row("worth random trials", *(str(c["worth_random_trials"]) for c in document["configurations"]), "")
+    rules = [f"{rule['hyperparameter']} = {rule['formula']}" for rule in document["rules"]]
+    return "\n".join([head, _text(table), *rules])
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _csv(found: Sequence[Finding]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _CSV, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for finding in found:
+        row = finding.to_json()
+        writer.writerow(row | {"hyperparameters": " ".join(finding.hyperparameters)})
+    return out.getvalue()
+
+
+def _text(table: Table) -> str:
+    """The table as text: coloured and as wide as the terminal, or plain and unwrapped for a pipe."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=400, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())

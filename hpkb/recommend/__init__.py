@@ -1,0 +1,1 @@
+"""Recommended defaults from the runs of many tasks, each with the regret it has where it was not derived."""

@@ -1,0 +1,108 @@
+"""Configurations as mappings of names to values, and as rows of a task's surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hpkb.sweep import FloatArray, Hyperparameter, Sweep
+
+Value = float | str
+Configuration = Mapping[str, Value]
+
+
+def observed(sweeps: Sequence[Sweep], names: Sequence[str]) -> list[dict[str, Value]]:
+    """Returns the distinct configurations of the sweeps over `names`, in a fixed order.
+
+    A hyperparameter that a run does not have (or that its task never varied) is absent from its configuration.
+    """
+    found: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
+    for sweep in sweeps:
+        for row in _first_rows(sweep):
+            configuration = read(sweep, row, names)
+            found.setdefault(key(configuration), configuration)
+    complete = max((len(c) for c in found.values()), default=0)
+    chosen = [c for c in found.values() if len(c) == complete]
+    return sorted(chosen, key=lambda c: str(key(c)))
+
+
+def read(sweep: Sweep, row: int, names: Sequence[str]) -> dict[str, Value]:
+    """Returns the configuration of one run of a sweep."""
+    values: dict[str, Value] = {}
+    for name in names:
+        parameter = sweep.hyperparameter(name)
+        if parameter is not None and not np.isnan(parameter.values[row]):
+            number = float(parameter.values[row])
+            values[name] = parameter.levels[int(number)] if parameter.scale == "category" else number
+        elif parameter is None and name in sweep.fixed:
+            values[name] = _number(sweep.fixed[name])
+    return values
+
+
+def key(configuration: Configuration) -> tuple[tuple[str, Value], ...]:
+    """Returns what makes two configurations the same: their values to six digits, in the order of their names."""
+    return tuple((n, f"{v:.6g}" if isinstance(v, float) else v) for n, v in sorted(configuration.items()))
+
+
+def encode(sweep: Sweep, configurations: Sequence[Configuration]) -> FloatArray:
+    """Returns the configurations as rows of the sweep's surrogate, (n, d).
+
+    What a configuration does not name stands at the sweep's median (a category: its most frequent level).
+    A row is all NaN where a value lies outside what the sweep tried: nothing is known there.
+    """
+    rows = np.empty((len(configurations), len(sweep.hyperparameters)))
+    for column, parameter in enumerate(sweep.hyperparameters):
+        usual = _usual(parameter)
+        rows[:, column] = [
+            _place(parameter, c[parameter.name]) if parameter.name in c else usual for c in configurations
+        ]
+    rows[np.isnan(rows).any(axis=1)] = np.nan
+    return rows
+
+
+def numeric_grid(sweeps: Sequence[Sweep], name: str, points: int = 33) -> FloatArray:
+    """Returns values of a numeric hyperparameter over what all the sweeps that vary it have tried, on its own scale."""
+    parameters = [h for s in sweeps if (h := s.hyperparameter(name)) is not None and h.scale != "category"]
+    if not parameters:
+        return np.empty(0)
+    positive = [h.values[h.values > 0] if h.scale == "log" else h.values[~np.isnan(h.values)] for h in parameters]
+    low, high = max(float(v.min()) for v in positive), min(float(v.max()) for v in positive)
+    if not low < high:
+        return np.empty(0)
+    spaced = np.geomspace if parameters[0].scale == "log" else np.linspace
+    return np.asarray(spaced(low, high, points), dtype=np.float64)
+
+
+def _first_rows(sweep: Sweep) -> list[int]:
+    _, rows = np.unique(sweep.configuration, return_index=True)
+    return [int(row) for row in rows]
+
+
+def _usual(parameter: Hyperparameter) -> float:
+    present = parameter.transformed[~np.isnan(parameter.transformed)]
+    if parameter.scale == "category":
+        return float(np.bincount(present.astype(np.int64)).argmax())
+    return float(np.median(present))
+
+
+def _place(parameter: Hyperparameter, value: Value) -> float:
+    """The value on the parameter's own scale; NaN where it lies outside what was tried."""
+    if parameter.scale == "category":
+        text = value if isinstance(value, str) else f"{value:g}"
+        return float(parameter.levels.index(text)) if text in parameter.levels else np.nan
+    if isinstance(value, str):
+        return np.nan
+    present = parameter.transformed[~np.isnan(parameter.transformed)]
+    placed = value
+    if parameter.scale == "log":
+        placed = float(np.log(value)) if value > 0 else float(present.min())
+    slack = 0.02 * float(np.ptp(present))
+    return placed if present.min() - slack <= placed <= present.max() + slack else np.nan
+
+
+def _number(text: str) -> Value:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,274 @@
+"""The default of each task and of all tasks, chosen on surrogates of normalised regret and tested where it was not derived.
+
+Over all tasks: every task gets a forest that predicts normalised regret from its hyperparameters; the default is the
+observed configuration with the smallest mean prediction over the tasks, and a list of k is filled greedily (the best of
+the list so far, at least 1 - 1/e as good as the best list of that length, since expected best-of-k is submodular). The
+test leaves one task out at a time, chooses on the others, and looks up the regret that was *measured* on the task left
+out; only where that task never ran the configuration is its own forest asked.
+
+For one task: the test splits its configurations in two, chooses on one half and measures on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hpkb.recommend import candidates
+from hpkb.recommend.candidates import Configuration, Value
+from hpkb.recommend.regret import (
+    CAP,
+    configuration_means,
+    mean_interval,
+    on_regret,
+    run_regrets,
+    worth_random_trials,
+)
+from hpkb.stats.surrogate import Surrogate
+from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
+
+FEWEST_TASKS = 3
+FEWEST_CONFIGURATIONS = 16
+UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
+TOLERANCE = 0.05  # regret that a safe range may give away
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A task on the scale of normalised regret: its sweep, the forest on it, and the measured configurations."""
+
+    sweep: Sweep
+    surrogate: Surrogate
+    measured: Mapping[tuple[tuple[str, Value], ...], float] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, sweep: Sweep, names: Sequence[str], seed: int) -> TaskModel:
+        """The model of one task, its measured configurations keyed over `names`."""
+        scaled = on_regret(sweep)
+        means = configuration_means(scaled, scaled.y)
+        _, rows = np.unique(scaled.configuration, return_index=True)
+        measured = {candidates.key(candidates.read(scaled, int(r), names)): float(means[i]) for i, r in enumerate(rows)}
+        return cls(scaled, Surrogate.fit(scaled, seed), measured)
+
+    def predict(self, configurations: Sequence[Configuration]) -> FloatArray:
+        """The predicted regret of each configuration, (n,)."""
+        rows = candidates.encode(self.sweep, configurations)
+        known = ~np.isnan(rows).any(axis=1)
+        regrets = np.full(len(configurations), UNKNOWN)
+        if self.surrogate.fitted and known.any():
+            regrets[known] = np.clip(self.surrogate.predict(rows[known]), 0.0, CAP)
+        return regrets
+
+    def outcome(self, configuration: Configuration) -> float:
+        """The regret measured for a configuration, or predicted where the task never ran it."""
+        found = self.measured.get(candidates.key(configuration))
+        return float(self.predict([configuration])[0]) if found is None else found
+
+
+def recommend(
+    sweeps: Sequence[Sweep],
+    task: str | None = None,
+    given: Mapping[str, Value] | None = None,
+    k: int = 1,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Returns the recommendation for one task, or over all tasks, as the JSON document of the contract.
+
+    `given` fixes values; `k` is the length of the list, its first entry the single default.
+    """
+    given = dict(given or {})
+    chosen = [s for s in sweeps if task is None or s.task == task]
+    document = _document(chosen, task, given)
+    reason = _too_little(chosen, task)
+    if reason:
+        return document | {"verdict": "insufficient", "reason": reason}
+    configurations = _for_task(chosen[0], given, k, seed) if task else _over_tasks(chosen, given, k, seed)
+    verdict, reason = _verdict(configurations[0]["held_out_regret"], task)
+    return document | {"configurations": configurations, "verdict": verdict, "reason": reason}
+
+
+def _document(sweeps: Sequence[Sweep], task: str | None, given: Mapping[str, Value]) -> dict[str, Any]:
+    objectives = sorted({s.objective for s in sweeps})
+    return {
+        "task": task, "objective": ", ".join(objectives), "given": given, "configurations": [], "rules": [],
+        "n_tasks": len(sweeps), "n_runs": sum(s.n_runs for s in sweeps),
+    }  # fmt: skip
+
+
+def _too_little(sweeps: Sequence[Sweep], task: str | None) -> str:
+    if task is not None:
+        configurations = sweeps[0].n_configurations if sweeps else 0
+        if configurations < FEWEST_CONFIGURATIONS:
+            return f"{configurations} configurations were tried; a default needs at least {FEWEST_CONFIGURATIONS}."
+        return "" if np.isfinite(sweeps[0].y).any() else "Every run was infeasible."
+    usable = [s for s in sweeps if not _too_little([s], s.task)]
+    if len(usable) < FEWEST_TASKS:
+        return (
+            f"{len(usable)} tasks have enough runs; a default for all tasks needs {FEWEST_TASKS}, "
+            "so that it can be tested on one that it was not derived from."
+        )
+    return ""
+
+
+def _verdict(regret: Mapping[str, Any], task: str | None) -> tuple[str, str]:
+    where = "on tasks that it was not derived from" if task is None else "on configurations that it was not chosen from"
+    if regret["high"] < 1.0:
+        return "recommended", f"Better than the median configuration {where}."
+    return "insufficient", f"Not shown to be better than the median configuration {where}."
+
+
+# Over all tasks
+
+
+def _over_tasks(sweeps: Sequence[Sweep], given: Mapping[str, Value], k: int, seed: int) -> list[dict[str, Any]]:
+    usable = [s for s in sweeps if not _too_little([s], s.task)]
+    names = _shared_names(usable)
+    models = [TaskModel.fit(s, names, seed) for s in usable]
+    pool = _with_given(candidates.observed(usable, names), given)
+    predicted = np.stack([model.predict(pool) for model in models])
+    picks = _portfolio(predicted, k)
+    tests = [_leave_one_out(models, pool, predicted, rank) for rank in range(len(picks))]
+    lists = [np.minimum.reduce([t for t, _ in tests[: rank + 1]]) for rank in range(len(picks))]
+    pools = [configuration_means(m.sweep, m.sweep.y) for m in models]
+    names_of = [m.sweep.task for m in models]
+    return [
+        {
+            "rank": rank + 1,
+            "values": pool[pick],
+            "plateau": _plateaus(models, pool[pick], given),
+            "held_out_regret": _regret_summary(tests[rank][0], names_of) | {"measured_share": tests[rank][1]},
+            "list_held_out_regret": _regret_summary(lists[rank], names_of),
+            "worth_random_trials": worth_random_trials(float(tests[rank][0].mean()), pools),
+        }
+        for rank, pick in enumerate(picks)
+    ]
+
+
+def _shared_names(sweeps: Sequence[Sweep]) -> list[str]:
+    """Hyperparameters that at least half of the tasks vary; what only one task has cannot be tested on another."""
+    counts: dict[str, int] = {}
+    for sweep in sweeps:
+        for parameter in sweep.hyperparameters:
+            counts[parameter.name] = counts.get(parameter.name, 0) + 1
+    return sorted(name for name, count in counts.items() if count >= max(2, len(sweeps) / 2))
+
+
+def _with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> list[dict[str, Value]]:
+    """The configurations that agree with what is given; where fewer than eight do, all of them with it put in."""
+    if not given:
+        return pool
+    agreeing = [c for c in pool if all(candidates.key({n: c.get(n, "")}) == candidates.key({n: v}) for n, v in given.items())]
+    return agreeing if len(agreeing) >= 8 else [{**c, **given} for c in pool]
+
+
+def _portfolio(predicted: FloatArray, k: int) -> list[int]:
+    """Greedy list: each next configuration lowers the mean over tasks of the best regret so far the most."""
+    best = np.full(predicted.shape[0], np.inf)
+    picks: list[int] = []
+    for _ in range(min(k, predicted.shape[1])):
+        gain = np.minimum(best[:, None], predicted).mean(axis=0)
+        gain[picks] = np.inf
+        picks.append(int(gain.argmin()))
+        best = np.minimum(best, predicted[:, picks[-1]])
+    return picks
+
+
+def _leave_one_out(
+    models: Sequence[TaskModel], pool: Sequence[Configuration], predicted: FloatArray, rank: int
+) -> tuple[FloatArray, float]:
+    """The regret on each task of the rank-th pick made from the other tasks, and the share of it that was measured."""
+    regrets, measured = np.empty(len(models)), 0
+    for left_out, model in enumerate(models):
+        pick = pool[_portfolio(np.delete(predicted, left_out, axis=0), rank + 1)[-1]]
+        regrets[left_out] = model.outcome(pick)
+        measured += candidates.key(pick) in model.measured
+    return regrets, measured / len(models)
+
+
+def _regret_summary(regrets: FloatArray, tasks: Sequence[str]) -> dict[str, Any]:
+    mean, low, high = mean_interval(regrets)
+    worst = int(regrets.argmax())
+    return {
+        "mean": mean, "low": low, "high": high, "worst": float(regrets[worst]), "worst_task": tasks[worst],
+        "tasks": len(tasks), "by_task": {task: float(r) for task, r in zip(tasks, regrets, strict=True)},
+    }  # fmt: skip
+
+
+# Within one task
+
+
+def _for_task(sweep: Sweep, given: Mapping[str, Value], k: int, seed: int) -> list[dict[str, Any]]:
+    names = [h.name for h in sweep.hyperparameters]
+    model = TaskModel.fit(sweep, names, seed)
+    pool = _with_given(candidates.observed([sweep], names), given)
+    picks = [int(i) for i in np.argsort(model.predict(pool), kind="stable")[:k]]
+    test = _split_half(sweep, seed)
+    everything = [configuration_means(model.sweep, model.sweep.y)]
+    low, high = (float(q) for q in np.quantile(test, [0.1, 0.9]))
+    summary = {
+        "mean": float(test.mean()), "low": low, "high": high, "worst": float(test.max()), "worst_task": sweep.task,
+        "tasks": 1, "splits": int(test.size),
+    }  # fmt: skip
+    return [
+        {
+            "rank": rank + 1,
+            "values": pool[pick],
+            "plateau": _plateaus([model], pool[pick], given),
+            "held_out_regret": summary,
+            "worth_random_trials": worth_random_trials(summary["mean"], everything),
+        }
+        for rank, pick in enumerate(picks)
+    ]
+
+
+def _split_half(sweep: Sweep, seed: int, draws: int = 5) -> FloatArray:
+    """Regrets measured on one half of the configurations for the choice that the other half's forest makes there."""
+    rng = np.random.default_rng(seed)
+    regrets, results = run_regrets(sweep), []
+    for _ in range(draws):
+        order = rng.permutation(sweep.n_configurations)
+        for half in np.array_split(order, 2):
+            inside: BoolArray = np.isin(sweep.configuration, half)
+            results.append(_choice_outcome(sweep, inside, regrets, seed))
+    return np.array(results)
+
+
+def _choice_outcome(sweep: Sweep, inside: BoolArray, regrets: FloatArray, seed: int) -> float:
+    rows: IntArray = np.flatnonzero(~inside)
+    forest = Surrogate.fit(on_regret(sweep.subset(inside)), seed)
+    if not forest.fitted:
+        return UNKNOWN
+    features = np.column_stack([h.transformed[rows] for h in sweep.hyperparameters])
+    pick = sweep.configuration[rows[int(forest.predict(features).argmin())]]
+    return float(regrets[sweep.configuration == pick].mean())
+
+
+# Safe ranges
+
+
+def _plateaus(models: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]) -> dict[str, list[float]]:
+    """For each numeric value of the default the range around it in which the mean predicted regret stays as good."""
+    ranges: dict[str, list[float]] = {}
+    for name, value in default.items():
+        grid = candidates.numeric_grid([m.sweep for m in models], name)
+        if name in given or isinstance(value, str) or grid.size == 0:
+            continue
+        varied = [{**default, name: float(v)} for v in grid]
+        regret = np.mean([m.predict([*varied, default]) for m in models], axis=0)
+        good = regret[:-1] <= regret[-1] + TOLERANCE
+        low, high = _around(good, int(np.abs(grid - value).argmin()))
+        ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
+    return ranges
+
+
+def _around(good: BoolArray, start: int) -> tuple[int, int]:
+    """The ends of the run of True that holds `start`; `start` itself where it is False."""
+    low = high = start
+    while low > 0 and good[low - 1]:
+        low -= 1
+    while high < good.size - 1 and good[high + 1]:
+        high += 1
+    return low, high
