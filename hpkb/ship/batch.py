@@ -1,0 +1,100 @@
+"""What spool records become in MLflow: params, tags, points and splits, gathered until they fill a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpkb.capture.spool import Points
+from hpkb.ship import redact
+from hpkb.ship.keys import encode_key, long_key, param_text, same_value, tag_text
+from hpkb.ship.store import MAX_METRICS, MAX_PARAMS, Point, Recorded, Split
+
+LONG_NAME = "hpkb.key."
+COMMIT = "hpkb.code.commit"
+
+
+@dataclass
+class Batch:
+    """Records on their way: what they say, and up to where in each file they reach.
+
+    `known` are the params and tags that the run has or will have with this batch; the first value of a param keeps
+    its name, another one goes under `NAME.2`.
+    """
+
+    known_params: dict[str, str]
+    known_tags: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict)
+    width: int = 1  # points of the last record
+
+    @classmethod
+    def after(cls, recorded: Recorded) -> Batch:
+        """An empty batch for a run that has these params and tags already."""
+        return cls(dict(recorded.params), dict(recorded.tags))
+
+    @property
+    def full(self) -> bool:
+        """Whether another record like the last one would not fit into the same requests."""
+        return len(self.points) + self.width > MAX_METRICS or max(len(self.params), len(self.tags)) >= MAX_PARAMS
+
+    def clear(self) -> None:
+        """Forgets what has been acknowledged; what the run has stays known."""
+        for part in (self.params, self.tags, self.points, self.splits, self.positions):
+            part.clear()
+
+    def add_points(self, points: Points, rank: int) -> None:
+        """Adds the points of one step; those of a process other than the first keep to a curve of their own."""
+        timestamp, self.width = int(points.time * 1000), len(points.values)
+        for name, value in points.values.items():
+            key = self._key(name if rank == 0 else f"{name}.rank{rank}")
+            self.points.append(Point(key, value, timestamp, points.step))
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Adds a record of another type; one of no meaning to MLflow adds nothing."""
+        if record.get("type") == "params":
+            self.add_params(record["values"])
+        elif record.get("type") == "tags":
+            self.add_tags(record["values"])
+        elif record.get("type") == "split":
+            self._add_split(record)
+
+    def add_params(self, values: Mapping[str, Any]) -> None:
+        """Adds params under their names, or under `NAME.N` where the run has another value of that name."""
+        for name, value in values.items():
+            text, n = redact.value(name, param_text(value)), 1
+            key = self._key(name)
+            while key in self.known_params and not same_value(self.known_params[key], text):
+                n += 1
+                key = self._key(f"{name}.{n}")
+            if key not in self.known_params:
+                self.known_params[key] = self.params[key] = text
+
+    def add_tags(self, values: Mapping[str, Any]) -> None:
+        """Adds tags; the last value of a name holds. The commit is given to MLflow's own tag as well."""
+        for name, value in values.items():
+            self._tag(self._key(name), tag_text(value))
+            if name == COMMIT:
+                self._tag("mlflow.source.git.commit", tag_text(value))
+
+    def _add_split(self, record: Mapping[str, Any]) -> None:
+        role, digest = str(record["role"]), str(record["digest"])
+        n = None if record.get("n") is None else int(record["n"])
+        self.splits.append(Split(role, str(record.get("dataset")), digest, n, str(record.get("digest_of", "all"))))
+        tag = f"hpkb.split.{role}"
+        if self.known_tags.get(f"{tag}.digest", digest) == digest:  # of several sets in one role, the tags say the first
+            self.add_tags({f"{tag}.digest": digest} | ({} if n is None else {f"{tag}.n": n}))
+
+    def _key(self, name: str) -> str:
+        key = encode_key(name)
+        if key != name and (digest := long_key(name)):
+            self._tag(f"{LONG_NAME}{digest}", tag_text(name))
+        return key
+
+    def _tag(self, key: str, value: str) -> None:
+        if self.known_tags.get(key) != value:
+            self.known_tags[key] = self.tags[key] = value

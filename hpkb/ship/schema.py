@@ -1,0 +1,135 @@
+"""An MLflow store in an SQLite file: made once, however many jobs start at once, and never migrated unasked.
+
+MLflow migrates any SQLite file that it opens, adds its tables to a foreign one, and fails when two processes make
+one at the same time. So the file is looked at first, read-only, and a new one is made under a lock and beside its
+place, so that nobody ever sees half a store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import mlflow.store.db_migrations
+from alembic.script import ScriptDirectory
+
+from hpkb.errors import TrackingError
+from hpkb.ship.address import sqlite_file
+from hpkb.ship.client import MlflowClient
+
+_PATIENCE = 60.0  # seconds to wait for another process that makes the store
+_BEING_MADE = 10.0  # seconds since its last change in which a store may still be under way
+
+
+def ensure_store(uri: str) -> None:
+    """Makes the SQLite file of the URI an MLflow store in WAL mode where it does not exist; leaves any other URI alone.
+
+    Raises TrackingError for a file that is no MLflow store, or one that this MLflow would have to migrate.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    if not _has_content(file):
+        with _only_one(file):
+            if not _has_content(file):
+                _make(file)
+    _check(file)
+
+
+def _has_content(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _only_one(file: Path) -> Iterator[None]:
+    """Holds the lock of one store; its file goes away again with the last who needs it."""
+    lock = file.with_name(f".{file.name}.hpkb-lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(lock)
+    except OSError as error:
+        raise TrackingError(f"The store {file} cannot be made ({error.strerror}).") from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked(lock: Path) -> int:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # else its last holder has removed it
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):
+            time.sleep(0.1)
+        os.close(descriptor)
+    raise TimeoutError(0, f"another process has held {lock.name} for {_PATIENCE:.0f} s")
+
+
+def _make(file: Path) -> None:
+    beside = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        MlflowClient(f"sqlite:///{beside.absolute()}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(beside)) as connection:
+            connection.execute("PRAGMA journal_mode = wal")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        beside.rename(file)
+    except Exception as error:
+        raise TrackingError(f"MLflow could not make the store {file}: {error}") from error
+    finally:
+        for left in file.parent.glob(f"{beside.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def _check(file: Path) -> None:
+    migrations = ScriptDirectory(os.path.dirname(mlflow.store.db_migrations.__file__))
+    head = migrations.get_current_head()
+    found = _settled_version(file, str(head))
+    if found == head:
+        return
+    if found is None:
+        raise TrackingError(f"{file} is an SQLite file but no MLflow store. Name another file in the tracking URI.")
+    if found in {revision.revision for revision in migrations.walk_revisions()}:
+        raise TrackingError(
+            f"{file} was written by an older MLflow (schema {found}; this one, {mlflow.__version__}, needs {head}). "
+            f"Copy the file as a backup, then: mlflow db upgrade sqlite:///{file}"
+        )
+    raise TrackingError(
+        f"{file} was written by a newer MLflow (schema {found}) than this one ({mlflow.__version__}). "
+        "Try: pip install --upgrade mlflow-skinny"
+    )
+
+
+def _settled_version(file: Path, head: str) -> str | None:
+    """The schema version of the file, after a while where another program is just making it."""
+    while True:
+        found = _version(file)
+        if found == head or time.time() - file.stat().st_mtime > _BEING_MADE:
+            return found
+        time.sleep(0.25)
+
+
+def _version(file: Path) -> str | None:
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=20)) as connection:
+            # One row per table named alembic_version: none or one.
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                return None
+            # One row: the schema's version.
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(row[0]) if row else None
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(f"{file} cannot be read as an SQLite file ({error}).") from error

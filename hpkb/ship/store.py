@@ -1,0 +1,196 @@
+"""One MLflow store as the shipper sees it: every call either takes effect or raises TrackingError.
+
+Each call may be repeated after a crash. A repeated metric is the identical row, which MLflow's primary key drops;
+params, tags, inputs and the end of a run are the same the second time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hpkb.errors import HpkbError, TrackingError
+from hpkb.ship.address import without_credentials, without_password
+from hpkb.ship.client import Dataset, DatasetInput, InputTag, Metric, MlflowClient, Param, Run, RunTag
+from hpkb.ship.keys import same_value
+from hpkb.ship.schema import ensure_store
+
+MAX_METRICS = 1000  # MLflow's limits for one request
+MAX_PARAMS = 100
+MAX_TAGS = 100
+MAX_BYTES = 500_000  # half of MLflow's, since we count the text and not the request
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a curve. `timestamp` is in milliseconds since 1970."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """One data split that a run used; `digest` identifies its content."""
+
+    role: str
+    dataset: str
+    digest: str
+    n: int | None
+    digest_of: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the store has of a run."""
+
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+class Store:
+    """A connection to one MLflow store; raises TrackingError where it is away or cannot be used."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.answered = time.monotonic()  # when the store last did what it was asked
+        with self._reported("open"):
+            ensure_store(uri)
+            self._client = MlflowClient(uri)
+
+    def experiment(self, name: str) -> str:
+        """The id of the experiment of that name, which is made where there is none."""
+        with self._reported(f"open experiment '{name}'"):
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                return self._new_experiment(name)
+        if found.lifecycle_stage == "deleted":
+            raise TrackingError(f"Experiment '{name}' is deleted in MLflow. Restore it "
+                                f"(mlflow experiments restore -x {found.experiment_id}) or name another one.")  # fmt: skip
+        return str(found.experiment_id)
+
+    def _new_experiment(self, name: str) -> str:
+        try:
+            return str(self._client.create_experiment(name))
+        except Exception:
+            found = self._client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def find_run(self, experiment_id: str, tag: str, value: str) -> str | None:
+        """The id of the run of the experiment whose tag has this value, or None."""
+        with self._reported("look for the run"):
+            runs = self._client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def create_run(self, experiment_id: str, name: str | None, started: int, tags: Mapping[str, str]) -> str:
+        """The id of a new run that started at `started`, in milliseconds since 1970."""
+        with self._reported("create a run"):
+            run = self._client.create_run(experiment_id, start_time=started, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+    def recorded(self, run_id: str) -> Recorded:
+        """The params and tags that the run has."""
+        run = self._run(run_id)
+        return Recorded(dict(run.data.params), dict(run.data.tags))
+
+    def log(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
+        """Records params, tags and points in requests of the size that MLflow takes. Keys must be encoded already."""
+        if params:
+            self._log_params(run_id, params)
+        with self._reported("take tags"):
+            for some in _requests(tags.items(), MAX_TAGS, lambda item: _size(*item)):
+                self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in some])
+        with self._reported("take metrics"):
+            for batch in _requests(points, MAX_METRICS, lambda point: _size(point.key, "")):
+                metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in batch]
+                self._client.log_batch(run_id, metrics=metrics)
+
+    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        try:
+            self._send_params(run_id, params)
+        except TrackingError:
+            free = _beside(self.recorded(run_id).params, params)
+            if free == dict(params):
+                raise  # no param has another value, so something else is wrong
+            self._send_params(run_id, free)
+
+    def _send_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        with self._reported("take params"):
+            for some in _requests(params.items(), MAX_PARAMS, lambda item: _size(*item)):
+                self._client.log_batch(run_id, params=[Param(key, value) for key, value in some])
+
+    def log_splits(self, run_id: str, splits: Sequence[Split]) -> None:
+        """Records the splits as dataset inputs, each with its role as the context."""
+        with self._reported("take dataset inputs"):
+            if splits:
+                self._client.log_inputs(run_id, datasets=[_input(split) for split in splits])
+
+    def end(self, run_id: str, status: str, ended: int) -> None:
+        """Gives the run its final status and end, in milliseconds since 1970."""
+        with self._reported("end the run"):
+            self._client.set_terminated(run_id, status=status, end_time=ended)
+
+    def _run(self, run_id: str) -> Run:
+        with self._reported(f"find run {run_id}"):
+            return self._client.get_run(run_id)
+
+    @contextmanager
+    def _reported(self, doing: str) -> Iterator[None]:
+        """Turns whatever MLflow, SQLAlchemy or requests raise into one sentence without a password."""
+        try:
+            yield
+            self.answered = time.monotonic()
+        except HpkbError:
+            raise
+        except Exception as error:
+            said = without_credentials(" ".join(str(error).split()))[:300] or type(error).__name__
+            raise TrackingError(f"The store {without_password(self.uri)} did not {doing}: {said}") from error
+
+
+def _beside(recorded: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:
+    """The params that a run lacks; one whose name is taken by another value goes under `NAME.resumed.N`."""
+    placed: dict[str, str] = {}
+    for name, value in params.items():
+        key, n = name, 0
+        while key in recorded and not same_value(recorded[key], value):
+            n += 1
+            key = f"{name}.resumed.{n}"
+        if key not in recorded:
+            placed[key] = value
+    return placed
+
+
+def _input(split: Split) -> DatasetInput:
+    source = json.dumps({"digest_of": split.digest_of})
+    profile = json.dumps({"num_rows": split.n}) if split.n is not None else None
+    dataset = Dataset(split.dataset[:500], split.digest[:36], "hpkb", source, profile=profile)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", split.role)])
+
+
+def _size(key: str, value: str) -> int:
+    return len(ascii(key)) + len(ascii(value)) + 100
+
+
+def _requests(items: Iterable[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """The items in lists that each fit into one request."""
+    batch: list[Item] = []
+    filled = 0
+    for item in items:
+        weight = size(item)
+        if batch and (len(batch) == most or filled + weight > MAX_BYTES):
+            yield batch
+            batch, filled = [], 0
+        batch.append(item)
+        filled += weight
+    if batch:
+        yield batch

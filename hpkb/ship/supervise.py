@@ -1,0 +1,152 @@
+"""Runs a job under capture and ships it while it runs; ships later what could not be shipped then."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from hpkb.errors import SourceError, TrackingError
+from hpkb.ship import launch
+from hpkb.ship.address import absolute, usable
+from hpkb.ship.courier import Courier
+from hpkb.ship.liveness import job_alive
+from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, unshipped
+from hpkb.ship.signals import Forwarding
+
+POLL = 0.5  # seconds between two looks at the spool
+PATIENCE = 10.0  # seconds that a finished job waits for a store that does not answer
+
+
+def log(
+    settings: RunSettings,
+    command: Sequence[str],
+    wait: bool = True,
+    out: TextIO | None = None,
+    patience: float = PATIENCE,
+) -> int:
+    """The exit status of the command, which is captured and shipped; 128 and the number for a signal.
+
+    Without `wait`, a process of its own ships. With it, the run is in MLflow when this returns, or a line says what
+    is still spooled: that is so when the store has not answered for `patience` seconds after the job's end.
+    """
+    out = out or sys.stderr
+    settings = replace(settings, tracking_uri=absolute(settings.tracking_uri), command=tuple(command))
+    try:
+        run = RunDir.create(settings)
+    except SourceError as error:
+        print(f"hpkb: {error} The command runs without capture.", file=out)
+        return launch.exit_status(_run_plainly(command))
+    if not wait:
+        return launch.exit_status(_run_captured(run, command, lambda: _detach(run, settings, out)))
+    with run.lock():
+        shipping = _Shipping(Courier(run, settings.tracking_uri))
+        returncode = _run_captured(run, command, shipping.start)
+        shipping.conclude(run, patience, out)
+    return launch.exit_status(returncode)
+
+
+class _Shipping(threading.Thread):
+    """Ships beside the job, so that neither an import nor a store that hangs delays what the job's end needs."""
+
+    def __init__(self, courier: Courier) -> None:
+        super().__init__(name="hpkb-shipping", daemon=True)
+        self._courier = courier
+        self._ended = threading.Event()
+        self._patience = PATIENCE
+        self._delivered = False
+
+    def run(self) -> None:
+        self._courier.open()
+        while not self._ended.wait(POLL):
+            self._courier.ship()
+        self._delivered = self._courier.finish(self._patience)
+
+    def conclude(self, run: RunDir, patience: float, out: TextIO) -> None:
+        """Returns when the run is delivered, or there is no hope of it; says so where a person needs to know."""
+        self._patience = patience
+        self._ended.set()
+        ended = time.monotonic()
+        try:
+            while self.is_alive() and self._courier.silent_since(ended) <= patience:
+                self.join(0.1)
+        except KeyboardInterrupt:
+            print("hpkb: the shipping was interrupted.", file=out)
+        if not self._delivered:
+            why = self._courier.error or f"The store {run.settings.tracking_uri} does not answer."
+            print(f"hpkb: {why} The run is still spooled in {run.path}; ship it with: hpkb sync", file=out)
+        elif out.isatty():
+            print(f"hpkb: {self._courier.points} points shipped to run {self._courier.run_id}, experiment "
+                  f"'{run.settings.experiment}', {run.settings.tracking_uri}", file=out)  # fmt: skip
+
+
+def sync(tracking_uri: str | None = None, paths: Sequence[Path] = (), out: TextIO | None = None) -> int:
+    """The number of runs that were shipped from the run folders or spool roots `paths`; without any, from the spool.
+
+    Each run goes to the store that it was started for, or to `tracking_uri` where that is given. Runs that another
+    process is shipping are left to it; of a job that still runs, what is there is sent. Raises TrackingError when
+    any run could not be shipped, after all have been tried, and SourceError for a path that holds no run.
+    """
+    out = out or sys.stderr
+    runs = [run for path in paths for run in _runs_at(path)] if paths else unshipped()
+    shipped, failures = 0, []
+    for run in runs:
+        with run.lock() as held:
+            if not held:
+                continue
+            courier = Courier(run, absolute(tracking_uri) if tracking_uri else usable(run.settings.tracking_uri))
+            if _bring_up_to_date(run, courier):
+                shipped += 1
+            else:
+                failures.append(courier.error)
+    if failures:
+        raise TrackingError(f"{len(failures)} of {len(runs)} runs are still spooled. {failures[0]}")
+    return shipped
+
+
+def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], None]) -> int:
+    with Forwarding() as signals:
+        child = launch.start(run, command)
+        signals.to(child)
+        started()
+        returncode = child.wait()
+        launch.record_end(run, returncode, signals.seen)
+    return returncode
+
+
+def _run_plainly(command: Sequence[str]) -> int:
+    with Forwarding() as signals:
+        try:
+            child = subprocess.Popen(list(command))
+        except OSError as error:
+            raise launch.command_error(command, error) from error
+        signals.to(child)
+        return child.wait()
+
+
+def _detach(run: RunDir, settings: RunSettings, out: TextIO) -> None:
+    try:
+        launch.detach(run, settings.tracking_uri)
+    except OSError as error:
+        print(f"hpkb: the shipper could not be started ({error.strerror}); ship {run.path} with: hpkb sync", file=out)
+
+
+def _runs_at(path: Path) -> list[RunDir]:
+    if (path / SETTINGS).exists():
+        return [RunDir.open(path)]
+    if not path.is_dir():
+        raise SourceError(f"There is no run folder and no spool at {path}.")
+    return unshipped(path)
+
+
+def _bring_up_to_date(run: RunDir, courier: Courier) -> bool:
+    """Whether all there is was sent; the run is ended too, unless its job may still add to it."""
+    if not run.finished and not run.ended() and job_alive(run):
+        courier.ship()
+        return courier.error is None
+    return courier.finish(patience=0)
