@@ -32,7 +32,11 @@ class Mined:
 
 
 def mine(
-    sweeps: Sequence[Sweep], miners: Sequence[str] = (), seed: int = 0, workers: int = 1, progress: Progress | None = None
+    sweeps: Sequence[Sweep],
+    miners: Sequence[str] = (),
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> Mined:
     """Returns what all miners (or the named ones) find in the sweeps, corrected together, and the defaults.
 
@@ -44,10 +48,14 @@ def mine(
         hpkb.miners.load(name)
     ordered = sorted(sweeps, key=lambda s: s.task)
     per_task: list[Finding] = []
-    for sweep, found in zip(ordered, _spread(mine_task, [(s, chosen, seed) for s in ordered], workers), strict=True):
+    for sweep, found in zip(
+        ordered, _spread(mine_task, [(s, chosen, seed) for s in ordered], workers), strict=True
+    ):
         say(f"mined {sweep.task}")
         per_task += found
-    across = [f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])]
+    across = [
+        f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
+    ]
     findings = correct([*across, *per_task])
     say("choosing defaults")
     return Mined(tuple(findings), _defaults(ordered, findings, seed, workers))
@@ -94,7 +102,9 @@ def _with_evidence(document: dict[str, Any], findings: Sequence[Finding]) -> dic
     ids = [f.id for f in relevant if f.verdict == "supported"]
     for configuration in document["configurations"]:
         names = set(configuration["values"])
-        configuration["finding_ids"] = [f.id for f in relevant if f.id in ids and names.issuperset(f.hyperparameters)]
+        configuration["finding_ids"] = [
+            f.id for f in relevant if f.id in ids and names.issuperset(f.hyperparameters)
+        ]
     if document["configurations"]:
         document["rules"] = _rules(document, findings)
     return document
@@ -112,7 +122,14 @@ def _rules(document: dict[str, Any], findings: Sequence[Finding]) -> list[dict[s
     exponent = exponents[0]
     formula = f"{values['learning_rate']:.2g} * (batch_size/{values['batch_size']:g})^{exponent.estimate:.2f}"
     interval = {"batch_size": [exponent.low, exponent.high]}
-    return [{"hyperparameter": "learning_rate", "formula": formula, "exponents": interval, "finding_id": exponent.id}]
+    return [
+        {
+            "hyperparameter": "learning_rate",
+            "formula": formula,
+            "exponents": interval,
+            "finding_id": exponent.id,
+        }
+    ]
 
 
 def _spread(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> list[Any]:

@@ -21,21 +21,33 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-KB = click.option("--kb", default="hpkb.duckdb", show_default=True, metavar="FILE", help="The knowledge base.")
-TRACKING = click.option("--tracking-uri", metavar="URI", help="The MLflow store. Default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db.")
+KB = click.option(
+    "--kb", default="hpkb.duckdb", show_default=True, metavar="FILE", help="The knowledge base."
+)
+TRACKING = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="The MLflow store. Default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db.",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0 done, 1 the run or the analysis failed, 2 wrong usage."""
     try:
-        status = cli.main(args=None if arguments is None else list(arguments), prog_name="hpkb", standalone_mode=False)
+        status = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="hpkb", standalone_mode=False
+        )
         sys.exit(status if isinstance(status, int) else 0)
     except HpkbError as error:
         _fail(str(error), error.exit_status, error)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
-        hint = f" Try: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = (
+            f" Try: {error.ctx.command_path} --help"
+            if isinstance(error, click.UsageError) and error.ctx
+            else ""
+        )
         _fail(error.format_message() + hint, 2, error)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130, None)
@@ -63,11 +75,25 @@ def cli() -> None:
 
 @cli.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
 @TRACKING
-@click.option("--experiment", metavar="NAME", help="The MLflow experiment. Default: MLFLOW_EXPERIMENT_NAME, then Default.")
-@click.option("--task", metavar="NAME", help="What is trained on what; runs are compared within a task. Default: the experiment.")
+@click.option(
+    "--experiment",
+    metavar="NAME",
+    help="The MLflow experiment. Default: MLFLOW_EXPERIMENT_NAME, then Default.",
+)
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="What is trained on what; runs are compared within a task. Default: the experiment.",
+)
 @click.option("--run-name", metavar="NAME", help="The run's name in MLflow.")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the run; can be repeated.")
-@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="A parameter that the script does not show; can be repeated.")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter that the script does not show; can be repeated.",
+)
 @click.option("--full-metrics", is_flag=True, help="Send every point of every curve.")
 @click.option("--no-wait", is_flag=True, help="Return when the command ends; `hpkb sync` ships what is left.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -115,10 +141,25 @@ def sync(tracking_uri: str | None, spools: tuple[Path, ...]) -> None:
 @click.option("--task-column", metavar="COLUMN", help="The column that says which task a run belongs to.")
 @click.option("--run-column", metavar="COLUMN", help="The column that identifies a run.")
 @click.option("--seed-column", metavar="COLUMN", help="The column that holds the seed.")
-@click.option("--objective", metavar="METRIC:min|max", help="The column to judge a run by, and its direction.")
-@click.option("--map", "mapping", multiple=True, metavar="NAME=COLUMN", help="Which column holds the hyperparameter NAME; can be repeated.")
-@click.option("--fixed", multiple=True, metavar="NAME=VALUE", help="A hyperparameter that every run had; can be repeated.")
-@click.option("--curves", type=click.Path(path_type=Path), metavar="FILE", help="A table of run, metric, step, value.")
+@click.option(
+    "--objective", metavar="METRIC:min|max", help="The column to judge a run by, and its direction."
+)
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Which column holds the hyperparameter NAME; can be repeated.",
+)
+@click.option(
+    "--fixed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A hyperparameter that every run had; can be repeated.",
+)
+@click.option(
+    "--curves", type=click.Path(path_type=Path), metavar="FILE", help="A table of run, metric, step, value."
+)
 def import_(
     source: Path, kb: str, task_column: str | None, run_column: str | None, seed_column: str | None,
     objective: str | None, mapping: tuple[str, ...], fixed: tuple[str, ...], curves: Path | None,
@@ -138,14 +179,39 @@ def import_(
 
 @cli.command()
 @TRACKING
-@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Only this experiment; can be repeated.")
+@click.option(
+    "--experiment",
+    "experiments",
+    multiple=True,
+    metavar="NAME",
+    help="Only this experiment; can be repeated.",
+)
 @KB
-@click.option("--objective", metavar="METRIC:min|max", help="What to judge a run by. Default: the task's validation metric.")
-@click.option("--handbook", default="handbook", show_default=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the pages go.")
+@click.option(
+    "--objective",
+    metavar="METRIC:min|max",
+    help="What to judge a run by. Default: the task's validation metric.",
+)
+@click.option(
+    "--handbook",
+    default="handbook",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the pages go.",
+)
 @click.option("--miner", "miners", multiple=True, metavar="NAME", help="Only this miner; can be repeated.")
 @click.option("--engine", default="local", show_default=True, metavar="local", help="Where the mining runs.")
-@click.option("--workers", type=click.IntRange(1), default=None, metavar="N", help="Processes. Default: the cores there are.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Processes. Default: the cores there are.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def analyze(
@@ -174,8 +240,12 @@ def analyze(
 @KB
 @click.option("--task", metavar="NAME", help="Only findings about this task.")
 @click.option("--miner", metavar="NAME", help="Only findings of this miner.")
-@click.option("--verdict", type=click.Choice(["supported", "rejected", "insufficient"]), help="Only this verdict.")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "--verdict", type=click.Choice(["supported", "rejected", "insufficient"]), help="Only this verdict."
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
 def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, format_: str) -> None:
     """Show what was found.
 
@@ -184,7 +254,10 @@ def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, 
     from hpkb import present
 
     with _open(kb) as base:
-        click.echo(present.findings(base.findings(task=task, miner=miner, verdict=verdict), format_), nl=format_ != "csv")
+        click.echo(
+            present.findings(base.findings(task=task, miner=miner, verdict=verdict), format_),
+            nl=format_ != "csv",
+        )
 
 
 @cli.command()
@@ -204,9 +277,23 @@ def explain(miner: str) -> None:
 @cli.command()
 @KB
 @click.option("--task", metavar="NAME", help="The default of this task. Without it: over all tasks.")
-@click.option("--given", multiple=True, metavar="NAME=VALUE", help="A value that is already decided; can be repeated.")
-@click.option("--k", type=click.IntRange(1, 16), default=1, show_default=True, help="How many configurations; the first is the default.")
-@click.option("--format", "format_", type=click.Choice(["table", "json", "yaml", "args"]), default="table", show_default=True)
+@click.option(
+    "--given", multiple=True, metavar="NAME=VALUE", help="A value that is already decided; can be repeated."
+)
+@click.option(
+    "--k",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="How many configurations; the first is the default.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "yaml", "args"]),
+    default="table",
+    show_default=True,
+)
 def recommend(kb: str, task: str | None, given: tuple[str, ...], k: int, format_: str) -> None:
     """Print the recommended defaults with their evidence.
 
@@ -253,9 +340,28 @@ def doctor(tracking_uri: str | None, kb: str) -> int:
 
 @cli.command()
 @click.option("--quick", is_flag=True, help="A sixth of the runs.")
-@click.option("--directory", default="demo", show_default=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the runs go.")
-@click.option("--handbook", default=None, type=click.Path(path_type=Path), metavar="DIR", help="Where the pages go. Default: DIR/handbook.")
-@click.option("--workers", type=click.IntRange(1), default=None, metavar="N", help="Runs at a time. Default: the cores there are.")
+@click.option(
+    "--directory",
+    default="demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the runs go.",
+)
+@click.option(
+    "--handbook",
+    default=None,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the pages go. Default: DIR/handbook.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Runs at a time. Default: the cores there are.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The seed of the design.")
 def demo(quick: bool, directory: Path, handbook: Path | None, workers: int | None, seed: int) -> None:
     """A small real sweep, from training to handbook.
@@ -264,7 +370,9 @@ def demo(quick: bool, directory: Path, handbook: Path | None, workers: int | Non
     """
     from hpkb.demo import demonstrate
 
-    demonstrate(directory, handbook or directory / "handbook", quick, workers or len(os.sched_getaffinity(0)), seed)
+    demonstrate(
+        directory, handbook or directory / "handbook", quick, workers or len(os.sched_getaffinity(0)), seed
+    )
 
 
 def _open(kb: str) -> KnowledgeBase:

@@ -62,7 +62,9 @@ def _capture() -> Check:
 
     code = "import sys; print('hpkb.capture' in sys.modules)"
     with_capture = environment(Path(os.devnull), dict(os.environ))
-    answer = subprocess.run([sys.executable, "-c", code], env=with_capture, capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=with_capture, capture_output=True, text=True, timeout=60
+    )
     if answer.stdout.strip() == "True":
         return Check("ok", "capture", "a child process is captured")
     return Check("fail", "capture", f"a child process is not captured: {answer.stderr.strip()[-200:]}")
@@ -89,7 +91,9 @@ def _knowledge_base(kb: Path) -> Check:
     if not kb.exists():
         return Check("note", "knowledge base", f"{kb} is not there yet; `hpkb analyze` makes it")
     with hpkb.open(kb) as base:
-        runs, findings = base.sql("SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM findings)").fetchall()[0]
+        runs, findings = base.sql(
+            "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM findings)"
+        ).fetchall()[0]
     return Check("ok", "knowledge base", f"{kb} holds {runs} runs and {findings} findings")
 
 
@@ -109,7 +113,9 @@ def _device() -> Check:
         return Check("note", "device", f"no NVIDIA GPU; {len(os.sched_getaffinity(0))} cores")
     query = [command, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, timeout=20)
-    return Check("ok" if answer.returncode == 0 else "note", "device", "; ".join(answer.stdout.split("\n")).strip("; "))
+    return Check(
+        "ok" if answer.returncode == 0 else "note", "device", "; ".join(answer.stdout.split("\n")).strip("; ")
+    )
 
 
 def _version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Findings and recommendations as a person or a program reads them on a terminal: tables, JSON, CSV, YAML, arguments."""
+"""Findings and recommendations on a terminal or in a pipe: tables, JSON, CSV, YAML, arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from hpkb.pipeline import AnalysisReport
 
 _STYLE = {"supported": "green", "rejected": "red", "insufficient": "dim"}
-_CSV = ("id", "miner", "task", "hyperparameters", "quantity", "verdict", "estimate", "low", "high", "unit", "p_value", "q_value", "n_runs", "claim")  # fmt: skip
+_CSV = (
+    *("id", "miner", "task", "hyperparameters", "quantity", "verdict", "estimate", "low", "high"),
+    *("unit", "p_value", "q_value", "n_runs", "claim"),
+)
 
 
 @contextmanager
@@ -57,7 +60,9 @@ def recommendation(document: dict[str, Any], format_: str) -> str:
         return json.dumps(document, indent=1)
     if format_ == "yaml":
         values = [c["values"] for c in document["configurations"]]
-        return str(yaml.safe_dump({**document, "configurations": values}, sort_keys=False, allow_unicode=True)).rstrip()
+        return str(
+            yaml.safe_dump({**document, "configurations": values}, sort_keys=False, allow_unicode=True)
+        ).rstrip()
     if format_ == "args":
         return arguments(document["configurations"][0]["values"])
     return _recommendation_table(document)
@@ -99,12 +104,18 @@ def _recommendation_table(document: dict[str, Any]) -> str:
     for name in document["configurations"][0]["values"]:
         cells = [_number(c["values"].get(name, "")) for c in document["configurations"]]
         plateau = document["configurations"][0]["plateau"].get(name)
-        table.add_row(escape(name), *map(escape, cells), f"{_number(plateau[0])} to {_number(plateau[1])}" if plateau else "")
+        table.add_row(
+            escape(name),
+            *map(escape, cells),
+            f"{_number(plateau[0])} to {_number(plateau[1])}" if plateau else "",
+        )
     regrets = [c["held_out_regret"] for c in document["configurations"]]
     table.add_row("held-out regret", *(f"{r['mean']:.2f}" for r in regrets), "0 best, 1 median of the pool")
     table.add_row("  interval", *(f"{r['low']:.2f} to {r['high']:.2f}" for r in regrets), "")
     table.add_row("  worst", *(f"{r['worst']:.2f}" for r in regrets), escape(regrets[0]["worst_task"]))
-    table.add_row("worth random trials", *(str(c["worth_random_trials"]) for c in document["configurations"]), "")
+    table.add_row(
+        "worth random trials", *(str(c["worth_random_trials"]) for c in document["configurations"]), ""
+    )
     rules = [f"{rule['hyperparameter']} = {rule['formula']}" for rule in document["rules"]]
     return "\n".join([head, _text(table), *rules])
 

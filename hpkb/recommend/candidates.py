@@ -61,12 +61,30 @@ def encode(sweep: Sweep, configurations: Sequence[Configuration]) -> FloatArray:
     return rows
 
 
+def placed(sweep: Sweep) -> FloatArray:
+    """Returns the sweep's own runs as such rows, (runs, d); NaN where a run has no such hyperparameter."""
+    return np.column_stack([h.transformed for h in sweep.hyperparameters])
+
+
+def features(parameters: Sequence[Hyperparameter], rows: FloatArray) -> FloatArray:
+    """Returns rows as a forest splits them: numbers as they are, one column a level for a category."""
+    columns = []
+    for parameter, column in zip(parameters, rows.T, strict=True):
+        if parameter.scale == "category":
+            columns += [(column == level).astype(np.float64) for level in range(len(parameter.levels))]
+        else:
+            columns.append(column)
+    return np.column_stack(columns)
+
+
 def numeric_grid(sweeps: Sequence[Sweep], name: str, points: int = 33) -> FloatArray:
     """Returns values of a numeric hyperparameter over what all the sweeps that vary it have tried, on its own scale."""
     parameters = [h for s in sweeps if (h := s.hyperparameter(name)) is not None and h.scale != "category"]
     if not parameters:
         return np.empty(0)
-    positive = [h.values[h.values > 0] if h.scale == "log" else h.values[~np.isnan(h.values)] for h in parameters]
+    positive = [
+        h.values[h.values > 0] if h.scale == "log" else h.values[~np.isnan(h.values)] for h in parameters
+    ]
     low, high = max(float(v.min()) for v in positive), min(float(v.max()) for v in positive)
     if not low < high:
         return np.empty(0)

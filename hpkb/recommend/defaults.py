@@ -1,4 +1,4 @@
-"""The default of each task and of all tasks, chosen on surrogates of normalised regret and tested where it was not derived.
+"""The default of each task and of all tasks, chosen on forests and tested where it was not derived.
 
 Over all tasks: every task gets a forest that predicts normalised regret from its hyperparameters; the default is the
 observed configuration with the smallest mean prediction over the tasks, and a list of k is filled greedily (the best of
@@ -12,60 +12,19 @@ For one task: the test splits its configurations in two, chooses on one half and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
-from hpkb.recommend.regret import (
-    CAP,
-    configuration_means,
-    mean_interval,
-    on_regret,
-    run_regrets,
-    worth_random_trials,
-)
-from hpkb.stats.surrogate import Surrogate
+from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
+from hpkb.recommend.task_model import TaskModel, forest
 from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
 FEWEST_TASKS = 3
 FEWEST_CONFIGURATIONS = 16
-UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
 TOLERANCE = 0.05  # regret that a safe range may give away
-
-
-@dataclass(frozen=True)
-class TaskModel:
-    """A task on the scale of normalised regret: its sweep, the forest on it, and the measured configurations."""
-
-    sweep: Sweep
-    surrogate: Surrogate
-    measured: Mapping[tuple[tuple[str, Value], ...], float] = field(default_factory=dict)
-
-    @classmethod
-    def fit(cls, sweep: Sweep, names: Sequence[str], seed: int) -> TaskModel:
-        """The model of one task, its measured configurations keyed over `names`."""
-        scaled = on_regret(sweep)
-        means = configuration_means(scaled, scaled.y)
-        _, rows = np.unique(scaled.configuration, return_index=True)
-        measured = {candidates.key(candidates.read(scaled, int(r), names)): float(means[i]) for i, r in enumerate(rows)}
-        return cls(scaled, Surrogate.fit(scaled, seed), measured)
-
-    def predict(self, configurations: Sequence[Configuration]) -> FloatArray:
-        """The predicted regret of each configuration, (n,)."""
-        rows = candidates.encode(self.sweep, configurations)
-        known = ~np.isnan(rows).any(axis=1)
-        regrets = np.full(len(configurations), UNKNOWN)
-        if self.surrogate.fitted and known.any():
-            regrets[known] = np.clip(self.surrogate.predict(rows[known]), 0.0, CAP)
-        return regrets
-
-    def outcome(self, configuration: Configuration) -> float:
-        """The regret measured for a configuration, or predicted where the task never ran it."""
-        found = self.measured.get(candidates.key(configuration))
-        return float(self.predict([configuration])[0]) if found is None else found
 
 
 def recommend(
@@ -114,7 +73,11 @@ def _too_little(sweeps: Sequence[Sweep], task: str | None) -> str:
 
 
 def _verdict(regret: Mapping[str, Any], task: str | None) -> tuple[str, str]:
-    where = "on tasks that it was not derived from" if task is None else "on configurations that it was not chosen from"
+    where = (
+        "on tasks that it was not derived from"
+        if task is None
+        else "on configurations that it was not chosen from"
+    )
     if regret["high"] < 1.0:
         return "recommended", f"Better than the median configuration {where}."
     return "insufficient", f"Not shown to be better than the median configuration {where}."
@@ -123,7 +86,9 @@ def _verdict(regret: Mapping[str, Any], task: str | None) -> tuple[str, str]:
 # Over all tasks
 
 
-def _over_tasks(sweeps: Sequence[Sweep], given: Mapping[str, Value], k: int, seed: int) -> list[dict[str, Any]]:
+def _over_tasks(
+    sweeps: Sequence[Sweep], given: Mapping[str, Value], k: int, seed: int
+) -> list[dict[str, Any]]:
     usable = [s for s in sweeps if not _too_little([s], s.task)]
     names = _shared_names(usable)
     models = [TaskModel.fit(s, names, seed) for s in usable]
@@ -160,7 +125,11 @@ def _with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> lis
     """The configurations that agree with what is given; where fewer than eight do, all of them with it put in."""
     if not given:
         return pool
-    agreeing = [c for c in pool if all(candidates.key({n: c.get(n, "")}) == candidates.key({n: v}) for n, v in given.items())]
+    agreeing = [
+        c
+        for c in pool
+        if all(candidates.key({n: c.get(n, "")}) == candidates.key({n: v}) for n, v in given.items())
+    ]
     return agreeing if len(agreeing) >= 8 else [{**c, **given} for c in pool]
 
 
@@ -208,7 +177,7 @@ def _for_task(sweep: Sweep, given: Mapping[str, Value], k: int, seed: int) -> li
     test = _split_half(sweep, seed)
     everything = [configuration_means(model.sweep, model.sweep.y)]
     low, high = (float(q) for q in np.quantile(test, [0.1, 0.9]))
-    summary = {
+    summary: dict[str, Any] = {
         "mean": float(test.mean()), "low": low, "high": high, "worst": float(test.max()), "worst_task": sweep.task,
         "tasks": 1, "splits": int(test.size),
     }  # fmt: skip
@@ -238,18 +207,18 @@ def _split_half(sweep: Sweep, seed: int, draws: int = 5) -> FloatArray:
 
 def _choice_outcome(sweep: Sweep, inside: BoolArray, regrets: FloatArray, seed: int) -> float:
     rows: IntArray = np.flatnonzero(~inside)
-    forest = Surrogate.fit(on_regret(sweep.subset(inside)), seed)
-    if not forest.fitted:
-        return UNKNOWN
-    features = np.column_stack([h.transformed[rows] for h in sweep.hyperparameters])
-    pick = sweep.configuration[rows[int(forest.predict(features).argmin())]]
+    model = forest(sweep.subset(inside), regrets[inside], seed)
+    features = candidates.features(sweep.hyperparameters, candidates.placed(sweep)[rows])
+    pick = sweep.configuration[rows[int(model.predict(features).argmin())]]
     return float(regrets[sweep.configuration == pick].mean())
 
 
 # Safe ranges
 
 
-def _plateaus(models: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]) -> dict[str, list[float]]:
+def _plateaus(
+    models: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]
+) -> dict[str, list[float]]:
     """For each numeric value of the default the range around it in which the mean predicted regret stays as good."""
     ranges: dict[str, list[float]] = {}
     for name, value in default.items():

@@ -27,7 +27,9 @@ def run_regrets(sweep: Sweep) -> FloatArray:
     if feasible.size == 0:
         return np.full(sweep.n_runs, CAP)
     best, median = feasible.min(), np.median(np.where(np.isfinite(means), means, np.inf))
-    if not np.isfinite(median):  # more than half of the configurations failed: the worst feasible one is the scale
+    if not np.isfinite(
+        median
+    ):  # more than half of the configurations failed: the worst feasible one is the scale
         median = feasible.max()
     spread = median - best
     scaled = (sweep.y - best) / spread if spread > 0 else np.zeros(sweep.n_runs)
@@ -67,5 +69,7 @@ def mean_interval(values: FloatArray, confidence: float = 0.95) -> tuple[float, 
     mean = float(values.mean())
     if values.size < 2:
         return mean, 0.0, CAP
-    half = float(student.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
+    half = float(
+        student.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+    )
     return mean, max(0.0, mean - half), min(CAP, mean + half)

@@ -1,0 +1,63 @@
+"""What one task says of a configuration: its measured regret, or the one that a forest predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesRegressor
+
+from hpkb.recommend import candidates
+from hpkb.recommend.candidates import Configuration, Value
+from hpkb.recommend.regret import CAP, configuration_means, on_regret
+from hpkb.sweep import FloatArray, Sweep
+
+UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
+TREES = 100
+
+
+def forest(sweep: Sweep, regrets: FloatArray, seed: int) -> ExtraTreesRegressor:
+    """Returns a forest fitted to the regrets of the sweep's runs, (runs,).
+
+    Extremely randomised trees (Geurts et al. 2006): their thresholds are drawn at random, so a hundred of them are
+    smooth between the runs, where the default of another task lies. `bench/defaults.py` measures what it yields.
+    """
+    rows = candidates.features(sweep.hyperparameters, candidates.placed(sweep))
+    return ExtraTreesRegressor(TREES, random_state=seed).fit(rows, regrets)
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A task on the scale of normalised regret: its sweep, the forest on it, and the measured configurations."""
+
+    sweep: Sweep
+    surrogate: ExtraTreesRegressor
+    measured: Mapping[tuple[tuple[str, Value], ...], float] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, sweep: Sweep, names: Sequence[str], seed: int) -> TaskModel:
+        """The model of one task, its measured configurations keyed over `names`."""
+        scaled = on_regret(sweep)
+        means = configuration_means(scaled, scaled.y)
+        _, rows = np.unique(scaled.configuration, return_index=True)
+        measured = {
+            candidates.key(candidates.read(scaled, int(r), names)): float(means[i])
+            for i, r in enumerate(rows)
+        }
+        return cls(scaled, forest(scaled, scaled.y, seed), measured)
+
+    def predict(self, configurations: Sequence[Configuration]) -> FloatArray:
+        """The predicted regret of each configuration, (n,)."""
+        rows = candidates.encode(self.sweep, configurations)
+        known = ~np.isnan(rows).all(axis=1)
+        regrets = np.full(len(configurations), UNKNOWN)
+        if known.any():
+            predicted = self.surrogate.predict(candidates.features(self.sweep.hyperparameters, rows[known]))
+            regrets[known] = np.clip(predicted, 0.0, CAP)
+        return regrets
+
+    def outcome(self, configuration: Configuration) -> float:
+        """The regret measured for a configuration, or predicted where the task never ran it."""
+        found = self.measured.get(candidates.key(configuration))
+        return float(self.predict([configuration])[0]) if found is None else found
