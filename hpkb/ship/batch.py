@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpkb.capture import redact
 from hpkb.capture.spool import Points
-from hpkb.ship import redact
+from hpkb.names import lookup
 from hpkb.ship.keys import encode_key, long_key, param_text, same_value, tag_text
 from hpkb.ship.store import MAX_METRICS, MAX_PARAMS, Point, Recorded, Split
 
@@ -66,13 +67,24 @@ class Batch:
     def add_params(self, values: Mapping[str, Any]) -> None:
         """Adds params under their names, or under `NAME.N` where the run has another value of that name."""
         for name, value in values.items():
-            text, n = redact.value(name, param_text(value)), 1
+            text, n = _without_secret(name, param_text(value)), 1
             key = self._key(name)
             while key in self.known_params and not same_value(self.known_params[key], text):
                 n += 1
                 key = self._key(f"{name}.{n}")
             if key not in self.known_params:
                 self.known_params[key] = self.params[key] = text
+
+    def add_canonical(self) -> None:
+        """Adds what the script called its own way under the canonical name, where nothing better is known by now.
+
+        What an optimizer was really set to comes under the canonical name itself and is there before the end.
+        """
+        for key, text in list(self.known_params.items()):
+            prefix, _, rest = key.partition(".")
+            found = lookup(rest) if prefix in ("cli", "config") and text != "None" else None
+            if found and found.role != "measured" and found.name not in self.known_params:
+                self.add_params({found.name: text})
 
     def add_tags(self, values: Mapping[str, Any]) -> None:
         """Adds tags; the last value of a name holds. The commit is given to MLflow's own tag as well."""
@@ -98,3 +110,12 @@ class Batch:
     def _tag(self, key: str, value: str) -> None:
         if self.known_tags.get(key) != value:
             self.known_tags[key] = self.tags[key] = value
+
+
+def _without_secret(name: str, text: str) -> str:
+    """The value, or `***` for a text that is a secret by its name or its look; a number is none (`key_dim`)."""
+    try:
+        float(text)
+    except ValueError:
+        return redact.value(name, text)
+    return text

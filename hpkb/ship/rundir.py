@@ -16,15 +16,15 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hpkb.capture import redact
 from hpkb.capture.spool import SUFFIX, SpoolReader, SpoolWriter
 from hpkb.errors import SourceError
-from hpkb.ship import redact
 from hpkb.ship.address import absolute
 from hpkb.ship.address import without_password as without_password
 
@@ -49,7 +49,7 @@ class RunSettings:
     def storable(self) -> RunSettings:
         """The same settings without any secret, and with an address that holds from every working directory."""
         uri = without_password(absolute(self.tracking_uri))
-        return replace(self, tracking_uri=uri, command=redact.command(self.command))
+        return replace(self, tracking_uri=uri, command=_shown(self.command))
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,15 @@ def _readable(folders: list[Path]) -> Iterator[RunDir]:
             yield RunDir.open(folder)
         except SourceError:  # nobody can say where such a run belongs; it stays where it is
             continue
+
+
+def _shown(command: Sequence[str]) -> tuple[str, ...]:
+    """The command line without secrets, those of `env NAME=VALUE` as well."""
+    plain = []
+    for argument in command:
+        name, equals, text = argument.partition("=")
+        plain.append(f"{name}={redact.value(name, text)}" if equals and name.isidentifier() else argument)
+    return tuple(redact.command(plain))
 
 
 def _new_key() -> str:

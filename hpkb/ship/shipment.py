@@ -57,6 +57,7 @@ class Shipment:
         sent = self.advance()
         if not self._progress.finished:
             ending = self._witness.ending()
+            self._batch.add_canonical()
             self._batch.add_tags({"hpkb.end.reason": ending.reason, **self._losses(ending.dropped)})
             self._flush()
             self._store.end(self.run_id, ending.status, int((ending.at or self._run.created_at) * 1000))

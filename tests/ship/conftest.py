@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpkb.capture.spool import SpoolWriter
 from hpkb.ship.rundir import RunDir, RunSettings
-
-#: A training process as capture would leave it, without capture: 30 steps of two metrics, then what its argument says.
-JOB = """
-import os, secrets, signal, sys, time
-from hpkb.capture.spool import SpoolWriter
-path = os.path.join(os.environ["HPKB_RUN_DIR"], f"process-{os.getpid()}-{secrets.token_hex(4)}.spool")
-spool = SpoolWriter(path, {"role": "process", "rank": 0, "pid": os.getpid(), "started_at": time.time()})
-spool.write({"type": "params", "values": {"learning_rate": 0.1, "cli.lr": 0.1}, "origin": "argparse"})
-for step in range(30):
-    spool.points(step, time.time(), {"train_loss": 1 / (step + 1), "learning_rate": 0.1})
-"""
-
 
 @pytest.fixture(autouse=True)
 def spool_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -70,43 +58,9 @@ def new_run(store_uri: str) -> Callable[..., RunDir]:
     return make
 
 
-def process_spool(run: RunDir, pid: int = 1 << 22, rank: int = 0, **header: Any) -> SpoolWriter:
-    """The spool of a process that is not there any more (no Linux has that pid), or of `pid`."""
-    path = run.path / f"process-{pid}-{secrets.token_hex(4)}.spool"
-    return SpoolWriter(str(path), {"role": "process", "rank": rank, "pid": pid, "started_at": time.time(), **header})
-
-
-def rows(uri: str, query: str) -> list[tuple[Any, ...]]:
-    """What SQLite itself says of the store, without MLflow between."""
-    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
-        return connection.execute(query).fetchall()
-
-
-def table(uri: str, name: str) -> dict[str, str]:
-    """The params or tags of the only run of the store."""
-    return dict(rows(uri, f"SELECT key, value FROM {name}"))  # noqa: S608 - the name is the test's own
-
-
-def status(uri: str) -> str:
-    """The status of the only run of the store."""
-    [(found,)] = rows(uri, "SELECT status FROM runs")
-    return str(found)
-
-
-def python(code: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """A Python process that runs this code."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, **(environment or {})},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Starts a real `mlflow server` on loopback when called; gives its address."""
-    import socket
-    import urllib.request
-
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> str:
