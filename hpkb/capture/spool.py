@@ -41,14 +41,38 @@ class Points(NamedTuple):
 Record = Union[Dict[str, Any], Points]
 
 
+class _NotTwice:
+    """A lock that a thread cannot take again while it holds it: it raises BlockingIOError instead."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._held = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._held:
+            self._lock.release()
+            raise BlockingIOError("the spool is being written by this very thread")
+        self._held = True
+
+    def __exit__(self, *_: object) -> None:
+        self._held = False
+        self._lock.release()
+
+
 class SpoolWriter:
-    """Appends records to one file. Safe to call from several threads; raises OSError when the disk does."""
+    """Appends records to one file. Safe to call from several threads; raises OSError when the disk does.
+
+    A signal handler that interrupts a write and writes itself gets a BlockingIOError: the record cannot go between
+    the halves of another, and to wait for its own thread would be for ever.
+    """
 
     def __init__(self, path: str, header: Mapping[str, Any]) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = _NotTwice()
         self._keys: Dict[str, int] = {}
-        self._fd: Optional[int] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd: Optional[int] = os.open(path, flags, 0o600)
         os.write(self._fd, MAGIC)
         self.write({"type": "header", "schema": SCHEMA, **header})
 
@@ -89,8 +113,19 @@ class SpoolWriter:
             raise ValueError("the spool is closed")
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         written = os.write(self._fd, frame)
-        while written < len(frame):  # a nearly full disk takes part of a record
-            written += os.write(self._fd, frame[written:])
+        if written < len(frame):  # a nearly full disk takes part of a record
+            self._put_rest(frame, written)
+
+    def _put_rest(self, frame: bytes, written: int) -> None:
+        """Appends what is missing of a record, or takes back what is there of it, so that later ones can be read."""
+        assert self._fd is not None
+        begin = os.fstat(self._fd).st_size - written
+        try:
+            while written < len(frame):
+                written += os.write(self._fd, frame[written:])
+        except OSError:
+            os.ftruncate(self._fd, begin)
+            raise
 
 
 class SpoolReader:

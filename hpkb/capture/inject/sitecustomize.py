@@ -1,0 +1,48 @@
+"""Starts capture in a Python process that `hpkb log` began, then gives way to the environment's own sitecustomize.
+
+`hpkb` itself need not be importable here: the capture package is put into `sys.modules` under its true name.
+"""
+
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _start_capture() -> None:
+    run_dir = os.environ.get("HPKB_RUN_DIR")
+    if not run_dir or "--multiprocessing-fork" in getattr(sys, "argv", ()):  # a spawned worker of a captured process
+        return
+    from importlib.machinery import ModuleSpec, SourceFileLoader
+
+    folder = os.path.dirname(_HERE)
+    file = os.path.join(folder, "__init__.py")
+    spec = ModuleSpec("hpkb.capture", SourceFileLoader("hpkb.capture", file), origin=file, is_package=True)
+    spec.submodule_search_locations = [folder]
+    package = type(sys)("hpkb.capture")
+    package.__spec__, package.__loader__, package.__package__ = spec, spec.loader, spec.name
+    package.__file__, package.__path__ = file, [folder]
+    sys.modules["hpkb.capture"] = package
+    from hpkb.capture import session
+
+    session.start(run_dir)
+
+
+def _run_next() -> None:
+    """Runs the sitecustomize that Python would have found without this folder on its path."""
+    from importlib.machinery import PathFinder
+
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _HERE]
+    spec = PathFinder.find_spec("sitecustomize", sys.path)
+    if spec is not None and spec.loader is not None:
+        module = type(sys)("sitecustomize")
+        module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+        sys.modules["sitecustomize"] = module
+        spec.loader.exec_module(module)
+
+
+try:
+    _start_capture()
+except Exception as error:
+    sys.stderr.write(f"hpkb: this process is not captured ({type(error).__name__}: {error})\n")
+_run_next()

@@ -1,0 +1,128 @@
+"""The hooks on torch: optimizer steps, backward passes, schedulers, DataLoaders, and the scaling of mixed precision."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable, Iterator  # torch has imported it by now
+
+from . import optimizer as optimizers
+from . import patch, scheduler, session, training
+
+
+def install(torch: Any) -> None:
+    """Hooks a torch that has just been imported."""
+    from torch.optim import lr_scheduler
+    from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+    from torch.utils.data import DataLoader, dataloader
+
+    is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
+    register_optimizer_step_post_hook(_after_step(is_compiling))
+    patch.after(Optimizer, "__init__", _created)
+    _watch_backward(torch, is_compiling)
+    scheduler.install(lr_scheduler)
+    patch.after(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler, "scale", _scaled)
+    patch.after(DataLoader, "__iter__", _opened)
+    _watch_batches(dataloader._BaseDataLoaderIter)
+
+
+def _after_step(is_compiling: Callable[[], bool]) -> Callable[[Any, Any, Any], None]:
+    def stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if is_compiling():
+            return
+        live = session.current()
+        if live is not None:
+            try:
+                closure = args[1] if len(args) > 1 else kwargs.get("closure")
+                training.of(live).stepped(optimizer, closure is not None)
+            except Exception as error:
+                live.failed("an optimizer step", error)
+
+    return stepped
+
+
+def _created(live: session.Session, _result: None, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    """Keeps the rates that the optimizer was created with: a script with a warm-up of its own soon changes them."""
+    rates = [optimizers.number(group.get("lr")) for group in args[0].param_groups]
+    if all(rate is not None for rate in rates):
+        training.of(live).created[args[0]] = rates
+
+
+def _watch_backward(torch: Any, is_compiling: Callable[[], bool]) -> None:
+    """Hooks `torch.autograd.backward`, which `Tensor.backward` calls too."""
+    original = torch.autograd.backward
+    running = False  # a reentrant checkpoint calls backward inside of backward
+
+    @functools.wraps(original)
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
+        nonlocal running
+        outermost = not running and not is_compiling()
+        if outermost:
+            live = session.current()
+            if live is not None:
+                _note_loss(live, torch, tensors)
+            running = True
+        try:
+            original(tensors, *args, **kwargs)
+        except BaseException as error:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next
+            raise
+        finally:
+            if outermost:
+                running = False
+
+    torch.autograd.backward = backward
+
+
+def _note_loss(live: session.Session, torch: Any, tensors: Any) -> None:
+    try:
+        loss = tensors[0] if type(tensors) in (list, tuple) and len(tensors) == 1 else tensors
+        if type(loss) is torch.Tensor and loss.numel() == 1:
+            training.of(live).backward(loss)
+    except Exception as error:
+        live.failed("a training loss", error)
+
+
+def _scaled(_live: session.Session, scaled: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    """Remembers the loss behind the scaled one, on which mixed precision calls `backward`."""
+    loss = args[1] if len(args) > 1 else None
+    if scaled is not loss and hasattr(loss, "backward"):
+        scaled._hpkb_unscaled = loss
+
+
+def _opened(live: session.Session, iterator: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    iterator._hpkb_use = training.of(live).loaders.use(args[0])
+
+
+def _watch_batches(iterators: Any) -> None:
+    original: Callable[[Iterator[Any]], Any] = iterators.__next__
+
+    @functools.wraps(original)
+    def __next__(self: Any) -> Any:
+        try:
+            batch = original(self)
+        except BaseException as error:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next
+            if isinstance(error, StopIteration):
+                _note_batch(self, exhausted=True)
+            raise
+        _note_batch(self, exhausted=False)
+        return batch
+
+    iterators.__next__ = __next__
+
+
+def _note_batch(iterator: Any, exhausted: bool) -> None:
+    live = session.current()
+    use = getattr(iterator, "_hpkb_use", None)
+    if live is None or use is None:
+        return
+    try:
+        loaders = training.of(live).loaders
+        if not exhausted:
+            loaders.drawn(use)
+        elif use.role is None:
+            loaders.evaluated(use)
+    except Exception as error:
+        live.failed("a batch", error)

@@ -1,0 +1,240 @@
+"""The course of the training, put together from backward passes, optimizer steps and batches drawn.
+
+A step is one step of the optimizer that leads: where several take turns, the first to step again begins the next
+one. The training loss of a step is the mean over its backward passes; where the script divides its loss by their
+number, as accumulating scripts do, that division is undone.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+import weakref
+from typing import Any, NamedTuple, Optional, Union  # torch has imported it by now
+
+from . import optimizer as optimizers
+from . import scheduler as schedulers
+from . import seeds
+from .loader import Loaders, batch_size, world_size
+from .losses import Late, read
+from .session import Session
+
+CURVES = frozenset(["train_loss", "learning_rate"])  #: what capture itself records at every step
+_SETTLED = 3  # steps after which the number of passes a step is taken for known; the first may be a part of one
+_PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
+
+Reading = Union[float, Late]
+
+
+class Track:
+    """One optimizer's course: its number among the job's optimizers and the range of its rate."""
+
+    def __init__(self, optimizer: Any, number: int, main: int) -> None:
+        self.optimizer = weakref.ref(optimizer)
+        self.number = number
+        self.main = main
+        self.stepped_at = -1
+        self.lowest, self.highest = float("inf"), float("-inf")
+
+    def saw(self, rate: float) -> None:
+        """Widens the range of the rate."""
+        if rate < self.lowest:
+            self.lowest = rate
+        if rate > self.highest:
+            self.highest = rate
+
+
+class Waiting(NamedTuple):
+    """The points of one step of which some are still on the GPU."""
+
+    step: int
+    time: float
+    values: dict[str, float]
+    late: dict[str, tuple[list[Reading], float]]  # readings and what their mean is multiplied by
+
+
+class Training:
+    """The training that one session sees."""
+
+    def __init__(self, live: Session, torch: Any) -> None:
+        self._live = live
+        self._torch = torch
+        self.loaders = Loaders(live, torch)
+        self.created: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
+        self._tracks: dict[int, Track] = {}
+        self._losses: list[Reading] = []
+        self._passes = 0
+        self._divisors: set[Optional[float]] = set()
+        self._factor = 1.0  # undoes the script's own division of its loss
+        self._counts: list[int] = []  # passes of each of the first steps
+        self._waiting: collections.deque[Waiting] = collections.deque()
+        self._schedule: dict[str, Any] = {}
+        live.closing.append(self.finish)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the job trains with an optimizer, so that optimizer steps are what its metrics are counted by."""
+        return bool(self.created) or self._live.step > 0
+
+    def backward(self, loss: Any) -> None:
+        """Takes note of a backward pass from `loss`, before it runs."""
+        loss = getattr(loss, "_hpkb_unscaled", loss)  # mixed precision calls it on a scaled one
+        self._passes += 1
+        if self.loaders.latest is not None and self.loaders.latest.role != "training":
+            self.loaders.trained()
+        if self._live.step < _SETTLED:
+            self._divisors.add(_divisor(loss))
+        value = read(self._torch, loss)
+        if value is not None:
+            self._losses.append(value)
+
+    def stepped(self, optimizer: Any, with_closure: bool) -> None:
+        """Takes note of an optimizer's step, after it ran."""
+        live = self._live
+        track = self._tracks.get(id(optimizer))
+        if track is None or track.optimizer() is not optimizer:
+            track = self._begin(optimizer)
+        leads = track.stepped_at == live.step
+        if leads:
+            live.step += 1
+        track.stepped_at = live.step
+        losses, self._losses = self._losses, []
+        passes, self._passes = self._passes, 0
+        if leads and live.step <= _SETTLED:
+            self._settle(passes, with_closure)
+        suffix = "" if leads else f".{track.number}"
+        values: dict[str, float] = {}
+        rate = optimizers.number_now(optimizer.param_groups[track.main]["lr"])
+        if rate is not None:
+            values["learning_rate" + suffix] = rate
+            track.saw(rate)
+        self._record("train_loss" + suffix, losses[:1] if with_closure else losses, values)
+
+    def log_later(self, step: int, name: str, value: Any) -> None:
+        """Records a metric that is still on the GPU, once it has arrived."""
+        reading = read(self._torch, value)
+        if reading is None:
+            raise ValueError(f"the value of '{name}' cannot be read now")
+        self._waiting.append(Waiting(step, time.time(), {}, {name: ([reading], 1.0)}))
+
+    def finish(self) -> None:
+        """Records what is only known at the end, and what was still on its way."""
+        self._deliver(time.monotonic() + _PATIENCE)
+        self.loaders.settle()
+        if self._live.step < _SETTLED:
+            self._conclude()
+        for track in self._tracks.values():
+            if track.lowest > track.highest:
+                continue
+            values: dict[str, Any] = {_prefix(track.number) + "peak_learning_rate": track.highest}
+            if track.number == 1 and not self._schedule and track.lowest == track.highest:
+                values["lr_schedule"] = "constant"
+            self._live.params(values, "optimizer")
+
+    def _begin(self, optimizer: Any) -> Track:
+        """Records what the optimizer was set to, at its first step."""
+        number = len(self._tracks) + 1
+        values, main = optimizers.describe(optimizer, self.created.get(optimizer), _prefix(number))
+        track = self._tracks[id(optimizer)] = Track(optimizer, number, main)
+        if number == 1:
+            track.stepped_at = self._live.step
+            seeds.record(self._live)
+            self._live.tags(_environment(self._torch))
+            self._schedule = schedulers.describe(optimizer)
+            self._live.params(self._schedule, "scheduler")
+        self._live.params(values, "optimizer")
+        return track
+
+    def _settle(self, passes: int, with_closure: bool) -> None:
+        """Learns from the first steps how many backward passes and batches make one."""
+        live, use = self._live, self.loaders.latest
+        if live.step == 1:
+            self.loaders.settle()
+        drawn = use.drawn if use is not None and use.role == "training" else 0
+        if use is not None:
+            use.drawn = 0
+        if passes and not with_closure:
+            self._counts.append(drawn or passes)
+            if len(self._divisors) == 1 and passes > 1 and next(iter(self._divisors)) == passes:
+                self._factor = float(passes)
+        self._divisors.clear()
+        if live.step == _SETTLED:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Records the batch size once the passes of a step are known; without a DataLoader it stays absent."""
+        use = self.loaders.latest
+        loader = use.loader() if use is not None and use.role == "training" else None
+        if not self._counts and not (self._passes and loader):
+            return
+        counts = self._counts[::-1] or [1]  # among equally frequent ones the later
+        passes = collections.Counter(counts).most_common(1)[0][0]
+        values: dict[str, Any] = {"accumulation_steps": passes}
+        size = batch_size(loader) if loader is not None else None
+        if size is not None:
+            values["batch_size"] = size * passes * world_size(self._torch)
+        self._live.params(values, "loader")
+
+    def _record(self, name: str, losses: list[Reading], values: dict[str, float]) -> None:
+        at = time.time()
+        if not self._waiting and not any(isinstance(loss, Late) for loss in losses):
+            if losses:
+                values[name] = sum(losses) / len(losses) * self._factor  # type: ignore[arg-type]
+            if values:
+                self._live.points(self._live.step, values, at)
+            return
+        late = {name: (losses, self._factor)} if losses else {}
+        self._waiting.append(Waiting(self._live.step, at, values, late))
+        self._deliver()
+
+    def _deliver(self, deadline: float = 0.0) -> None:
+        """Writes the points that have arrived, in the order of the steps; until a deadline it waits for the others."""
+        while self._waiting:
+            step, at, values, late = self._waiting[0]
+            readings = [reading for some, _ in late.values() for reading in some if isinstance(reading, Late)]
+            if not all(reading.ready for reading in readings):
+                if time.monotonic() >= deadline:
+                    return
+                time.sleep(0.001)
+                continue
+            self._waiting.popleft()
+            arrived = {name: _mean(some) * factor for name, (some, factor) in late.items()}
+            self._live.points(step, {**values, **arrived}, at)
+
+
+def of(live: Session) -> Training:
+    """Returns the training of a session, begun where it is new."""
+    if live.training is None:
+        import torch
+
+        live.training = Training(live, torch)
+    return live.training
+
+
+def _prefix(number: int) -> str:
+    return "" if number == 1 else f"optimizer.{number}."
+
+
+def _mean(readings: list[Reading]) -> float:
+    return sum(reading.value() if isinstance(reading, Late) else reading for reading in readings) / len(readings)
+
+
+def _divisor(loss: Any) -> Optional[float]:
+    """Returns by what plain number the script divided the loss just before `backward`, None where it did not."""
+    node = loss.grad_fn
+    name = type(node).__name__
+    if name not in ("DivBackward0", "MulBackward0"):
+        return None
+    other = node._saved_other
+    if other is None or other.numel() != 1 or other.requires_grad or not other.is_cpu:
+        return None
+    number = float(other)
+    if name == "MulBackward0":
+        return round(1 / number, 6) if number else None
+    return number
+
+
+def _environment(torch: Any) -> dict[str, str]:
+    from . import environment
+
+    return environment.of_process(torch)
