@@ -1,4 +1,4 @@
-"""The data of the examples: what scikit-learn ships, read by path, since importing `sklearn.datasets` takes a second."""
+"""The data of the examples: what scikit-learn ships, read by path, as importing `sklearn.datasets` takes a second."""
 
 from importlib.util import find_spec
 from pathlib import Path
