@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
@@ -24,6 +25,7 @@ from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
 FEWEST_TASKS = 3
 FEWEST_CONFIGURATIONS = 16
+LEVEL = 0.01  # of the test that a task's default rests on more than noise
 TOLERANCE = 0.05  # regret that a safe range may give away
 
 
@@ -39,13 +41,18 @@ def recommend(
     `given` fixes values; `k` is the length of the list, its first entry the single default.
     """
     given = dict(given or {})
-    chosen = [s for s in sweeps if task is None or s.task == task]
+    chosen = sorted((s for s in sweeps if task is None or s.task == task), key=lambda s: s.task)
     document = _document(chosen, task, given)
     reason = _too_little(chosen, task)
     if reason:
         return document | {"verdict": "insufficient", "reason": reason}
     configurations = _for_task(chosen[0], given, k, seed) if task else _over_tasks(chosen, given, k, seed)
     verdict, reason = _verdict(configurations[0]["held_out_regret"], task)
+    if task and verdict == "recommended" and _predictability(chosen[0], seed) > LEVEL:
+        verdict, reason = (
+            "insufficient",
+            "The regret of a configuration cannot be predicted from the others: noise.",
+        )
     return document | {"configurations": configurations, "verdict": verdict, "reason": reason}
 
 
@@ -203,6 +210,19 @@ def _split_half(sweep: Sweep, seed: int, draws: int = 5) -> FloatArray:
             inside: BoolArray = np.isin(sweep.configuration, half)
             results.append(_choice_outcome(sweep, inside, regrets, seed))
     return np.array(results)
+
+
+def _predictability(sweep: Sweep, seed: int, folds: int = 5) -> float:
+    """The p-value of "forests predict configurations that they have not seen": Spearman, one-sided."""
+    regrets = run_regrets(sweep)
+    fold = np.random.default_rng(seed).permutation(sweep.n_configurations)[sweep.configuration] % folds
+    features = candidates.features(sweep.hyperparameters, candidates.placed(sweep))
+    predicted = np.empty(sweep.n_runs)
+    for k in range(folds):
+        inside: BoolArray = fold != k
+        predicted[~inside] = forest(sweep.subset(inside), regrets[inside], seed).predict(features[~inside])
+    means = [configuration_means(sweep, values) for values in (predicted, regrets)]
+    return float(spearmanr(*means, alternative="greater").pvalue)
 
 
 def _choice_outcome(sweep: Sweep, inside: BoolArray, regrets: FloatArray, seed: int) -> float:

@@ -1,0 +1,95 @@
+"""Defaults: planted optima are found, tested where they were not derived, and not invented where little is known."""
+
+import numpy as np
+import pytest
+
+from hpkb.recommend.defaults import recommend
+from hpkb.recommend.regret import best_of_random, run_regrets, worth_random_trials
+from hpkb.sweep import Hyperparameter, Sweep
+
+
+def sweep(
+    task: str, n: int = 48, best: float = -6.0, noise: float = 0.02, flat: bool = False, seed: int = 0
+) -> Sweep:
+    """A bowl in ln learning_rate around `best`; the same configurations whatever the task."""
+    design = np.random.default_rng(7)
+    rate, optimizer = design.uniform(-9, -1, n), design.integers(0, 2, n).astype(float)
+    rng = np.random.default_rng(seed)
+    bowl = np.zeros(n) if flat else 0.1 * (rate - best) ** 2 + 0.5 * optimizer
+    y = bowl + noise * rng.standard_normal(n)
+    failed = np.zeros(n, dtype=bool) if flat else rate > -1.6
+    parameters = (
+        Hyperparameter("learning_rate", "log", np.exp(rate)),
+        Hyperparameter("optimizer", "category", optimizer, ("AdamW", "SGD")),
+    )
+    ids = tuple(f"{task}-{i}" for i in range(n))
+    return Sweep(
+        task, "val_loss:min", ids, np.arange(n), np.zeros(n), np.where(failed, np.nan, y), failed, parameters
+    )
+
+
+def test_the_default_over_tasks_is_near_the_common_optimum() -> None:
+    document = recommend([sweep(f"t{i}", best=-6.0 + 0.2 * i, seed=i) for i in range(5)], k=3)
+    first = document["configurations"][0]
+    assert document["verdict"] == "recommended"
+    assert -7.5 < np.log(first["values"]["learning_rate"]) < -4.0
+    assert first["values"]["optimizer"] == "AdamW"
+    low, high = first["plateau"]["learning_rate"]
+    assert low <= first["values"]["learning_rate"] <= high
+    assert first["held_out_regret"]["mean"] < 0.2
+    assert first["held_out_regret"]["measured_share"] == 1.0
+    assert first["worth_random_trials"] >= 3
+    assert [c["rank"] for c in document["configurations"]] == [1, 2, 3]
+
+
+def test_the_list_is_never_worse_than_its_first() -> None:
+    sweeps = [sweep(f"t{i}", best=-7.0 + i, seed=i) for i in range(4)]
+    regrets = [c["list_held_out_regret"]["mean"] for c in recommend(sweeps, k=4)["configurations"]]
+    assert regrets == sorted(regrets, reverse=True)
+
+
+def test_tasks_that_disagree_get_no_common_default() -> None:
+    sweeps = [sweep(f"t{i}", best=best, seed=i) for i, best in enumerate((-9.0, -1.8, -9.0, -1.8))]
+    assert recommend(sweeps)["verdict"] == "insufficient"
+
+
+def test_noise_gets_no_default() -> None:
+    verdicts = [recommend([sweep("t", flat=True, seed=s)], "t")["verdict"] for s in range(12)]
+    assert verdicts.count("recommended") <= 1
+
+
+@pytest.mark.parametrize(("n", "tasks"), [(48, 1), (48, 2), (5, 4)])
+def test_too_little_data_is_said(n: int, tasks: int) -> None:
+    document = recommend([sweep(f"t{i}", n=n, seed=i) for i in range(tasks)])
+    assert document["verdict"] == "insufficient"
+    assert document["configurations"] == []
+    assert document["reason"].endswith(".")
+
+
+def test_no_sweep_at_all() -> None:
+    assert recommend([])["verdict"] == "insufficient"
+
+
+def test_given_values_stand_in_every_configuration() -> None:
+    document = recommend([sweep(f"t{i}", seed=i) for i in range(4)], given={"optimizer": "SGD"}, k=2)
+    assert {c["values"]["optimizer"] for c in document["configurations"]} == {"SGD"}
+
+
+def test_a_diverged_run_has_the_worst_regret() -> None:
+    regrets = run_regrets(sweep("t"))
+    assert (regrets[sweep("t").infeasible] == 2.0).all()
+    assert regrets.min() == 0.0
+
+
+def test_best_of_random_equals_a_simulation() -> None:
+    rng = np.random.default_rng(0)
+    pool = rng.uniform(0, 2, 30)
+    simulated = rng.choice(pool, (200_000, 3)).min(axis=1).mean()
+    assert best_of_random(pool, 3) == pytest.approx(simulated, abs=0.01)
+    assert best_of_random(pool, 1) == pytest.approx(pool.mean())
+    assert worth_random_trials(best_of_random(pool, 5) + 1e-9, [pool]) == 5
+
+
+def test_the_same_runs_give_the_same_default() -> None:
+    sweeps = [sweep(f"t{i}", seed=i) for i in range(3)]
+    assert recommend(sweeps, k=2) == recommend(sweeps[::-1], k=2)
