@@ -1,0 +1,34 @@
+"""The handbook: static pages written from the knowledge base alone. A page formats; it never computes a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+
+from hpkb.pages.build import build
+from hpkb.pages.render import pages, words
+from hpkb.pages.writer import HandbookError, write
+
+__all__ = ["HandbookError", "write_handbook"]
+
+
+class HasConnection(Protocol):
+    """Anything that holds an open knowledge base."""
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection to it."""
+
+
+def write_handbook(knowledge_base: duckdb.DuckDBPyConnection | HasConnection, directory: Path) -> list[Path]:
+    """Returns the files of the handbook of a knowledge base, written below `directory`.
+
+    The same knowledge base gives the same bytes; a file that did not change is not written again; a page of an
+    earlier edition that is no longer part of the handbook is removed. Raises HandbookError where `directory` holds
+    somebody else's pages or cannot be written.
+    """
+    if not isinstance(knowledge_base, duckdb.DuckDBPyConnection):
+        return write_handbook(knowledge_base.connection, directory)
+    return write(pages(build(knowledge_base, words)), Path(directory))

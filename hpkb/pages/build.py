@@ -1,0 +1,165 @@
+"""The whole handbook as data: from the knowledge base to one dataclass a page."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import duckdb
+
+from hpkb.names import NAMES, in_configuration, lookup
+from hpkb.pages import store
+from hpkb.pages.drawing import forest_figure
+from hpkb.pages.formats import plain, spoken, title
+from hpkb.pages.model import (
+    Default, Exclusion, FindingView, Group, Handbook, HyperparameterPage, Link, QuestionPage, Together, Unknown,
+)  # fmt: skip
+from hpkb.pages.places import Places, places
+from hpkb.pages.places import store as opened
+from hpkb.pages.questions import docstring
+from hpkb.pages.slugs import digest, slug
+from hpkb.pages.tasks import task_page
+from hpkb.pages.views import default_view, finding_views
+
+_BEST, _BEST_PER_MINER = 6, 2
+_VERDICTS = ("supported", "rejected", "insufficient")
+
+#: What a miner's partial says of it: its title, and what would settle its open questions.
+Words = Callable[[str], tuple[str, str]]
+
+
+def build(connection: duckdb.DuckDBPyConnection, words: Words) -> Handbook:
+    """Returns all pages of the handbook as data."""
+    knowledge = store.read(connection)
+    where = places(knowledge, _names(knowledge))
+    miners = sorted({record.document["miner"] for record in knowledge.findings})
+    titles = {miner: words(miner)[0] for miner in miners}
+    findings = finding_views(knowledge, where, titles)
+    by_id = {f.id: f for f in findings}
+    defaults = {key: default_view(document, where, by_id) for key, document in knowledge.defaults.items()}
+    figures = {record.document["id"]: record.figure for record in knowledge.findings}
+    questions = tuple(_question(m, words(m), [f for f in findings if f.miner == m], figures) for m in miners)
+    tasks = tuple(
+        task_page(connection, t, where, findings, defaults.get(t.task_id) or defaults.get(t.name)) for t in knowledge.tasks
+    )
+    done = [run for run in knowledge.runs.values() if run.has_outcome]
+    return Handbook(
+        default=defaults.get(""), tasks=tasks, questions=questions,
+        hyperparameters=tuple(_hyperparameter(n, where, findings, defaults) for n in sorted(where.names)),
+        best=_best(findings), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
+        n_outcomes=len(done), n_infeasible=sum(run.infeasible for run in done),
+        exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
+        stores=tuple(opened(source) for source, _ in knowledge.sources),
+    )  # fmt: skip
+
+
+def _names(knowledge: store.Knowledge) -> set[str]:
+    """The hyperparameters that have a page: those that a finding or a recommendation speaks of."""
+    found = {name for record in knowledge.findings for name in record.document.get("hyperparameters", [])}
+    for document in knowledge.defaults.values():
+        found |= {name for configuration in document.get("configurations", []) for name in configuration["values"]}
+    return {name for name in found if in_configuration(name)}
+
+
+def _question(
+    miner: str, words: tuple[str, str], findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]]
+) -> QuestionPage:
+    text = docstring(miner)
+    overall = [f for f in findings if f.task is None]
+    return QuestionPage(
+        miner=miner, title=words[0], href=f"questions/{slug(miner)}.html", question=text.question, method=text.method,
+        reading=text.reading, misleads=text.misleads, settle=words[1], headline=overall[0] if overall else None,
+        counts=_counts(findings), comparisons=max((f.comparisons for f in findings), default=0),
+        together=tuple(_together(findings, figures)), groups=tuple(_groups(findings)), findings=tuple(findings),
+    )  # fmt: skip
+
+
+def _together(
+    findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]]
+) -> list[Together]:
+    """One forest plot for each quantity that several tasks have a number for."""
+    by_subject: dict[tuple[str, tuple[Link, ...]], list[FindingView]] = defaultdict(list)
+    for finding in findings:
+        by_subject[finding.quantity, finding.hyperparameters].append(finding)
+    found = []
+    for (quantity, hyperparameters), members in by_subject.items():
+        overall = next((f for f in members if f.task is None), None)
+        name = f"forest-{digest(repr((members[0].miner, quantity, hyperparameters)))}"
+        figure = forest_figure(members, figures[overall.id] if overall else {}, name)
+        if figure:
+            subject = " × ".join(spoken(h.text) for h in hyperparameters)
+            found.append(Together(f"{title(quantity)}{': ' + subject if subject else ''}", figure, overall))
+    return found
+
+
+def _groups(findings: Sequence[FindingView]) -> list[Group]:
+    """The findings with a chart, those about the same hyperparameters side by side."""
+    by_subject: dict[tuple[str, ...], list[FindingView]] = defaultdict(list)
+    for finding in findings:
+        if finding.task and finding.figure:
+            by_subject[tuple(h.text for h in finding.hyperparameters)].append(finding)
+    order = {name.name: i for i, name in enumerate(NAMES)}
+    ranked = sorted(by_subject.items(), key=lambda item: [(order.get(n, len(order)), n) for n in item[0]])
+    return [
+        Group(title(" × ".join(names)) or "By task", f"about-{digest(repr(names))}", tuple(members)) for names, members in ranked
+    ]
+
+
+def _hyperparameter(
+    name: str, where: Places, findings: Sequence[FindingView], defaults: Mapping[str, Default | None]
+) -> HyperparameterPage:
+    entry = lookup(name)
+    settings = [
+        (default.task, setting)
+        for default in defaults.values() if default and default.configurations
+        for setting in [default.configurations[0].setting(name)] if setting
+    ]  # fmt: skip
+    about = tuple(f for f in findings if any(h.text == name for h in f.hyperparameters))
+    return HyperparameterPage(
+        name=plain(name, 120), title=title(name), href=where.hyperparameter(name).href,
+        meaning=entry.meaning if entry else "", unit=entry.unit if entry else "", scale=entry.scale if entry else "",
+        role=entry.role if entry else "", aliases=entry.aliases if entry else (), settings=tuple(settings), findings=about,
+    )  # fmt: skip
+
+
+def _best(findings: Sequence[FindingView]) -> tuple[FindingView, ...]:
+    """What to read first: supported or rejected claims over all tasks, then the surest of single tasks."""
+    ranked = sorted(
+        (f for f in findings if f.verdict == "supported" or (f.verdict == "rejected" and f.task is None)),
+        key=lambda f: (f.task is not None, f.q_value if f.q_value is not None else 1.0, f.id),
+    )
+    taken: Counter[str] = Counter()
+    chosen = []
+    for finding in ranked:
+        taken[finding.miner] += 1
+        if taken[finding.miner] <= _BEST_PER_MINER:
+            chosen.append(finding)
+    return tuple(chosen[:_BEST])
+
+
+def _unknown(questions: Sequence[QuestionPage]) -> tuple[Unknown, ...]:
+    found = []
+    for question in questions:
+        open_ones = tuple(f for f in question.findings if f.verdict == "insufficient")
+        if open_ones:
+            found.append(Unknown(Link(question.title, question.href), question.settle, open_ones))
+    return tuple(found)
+
+
+def _counts(findings: Sequence[FindingView]) -> dict[str, int]:
+    counted = Counter(f.verdict for f in findings)
+    return {verdict: counted[verdict] for verdict in _VERDICTS}
+
+
+def _exclusions(knowledge: store.Knowledge, where: Places) -> tuple[Exclusion, ...]:
+    """Runs without an outcome, and infeasible ones, by task and reason."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for run in knowledge.runs.values():
+        if run.infeasible:
+            counted[run.task_id, f"infeasible: {run.infeasible_reason}"] += 1
+        elif not run.has_outcome:
+            counted[run.task_id, f"left out: {run.status.lower() or 'unknown'}, no objective"] += 1
+    return tuple(
+        Exclusion(where.task(task_id) or Link("no task", ""), plain(reason, 200), n)
+        for (task_id, reason), n in sorted(counted.items())
+    )

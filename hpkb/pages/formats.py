@@ -1,0 +1,120 @@
+"""Numbers, intervals, times and names as people read them; nothing here computes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Sequence
+
+MISSING = "–"
+_FIGURE_SPACE, _PUNCTUATION_SPACE = "\u2007", "\u2008"
+#: Control characters and marks that turn the direction of the text that follows them.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
+
+
+def plain(text: object, limit: int = 0) -> str:
+    """Returns text without control characters, cut in its middle where it is longer than `limit` (0: never)."""
+    cleaned = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    if not limit or len(cleaned) <= limit:
+        return cleaned
+    half = (limit - 1) // 2
+    return f"{cleaned[:half]}…{cleaned[-half:]}"
+
+
+def number(value: object, digits: int = 3) -> str:
+    """Returns a number with `digits` significant digits: 0.0031, 3e-4, 12,400, 1.2 M; text as it is."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return plain(value, 60)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    return _sign(value) + _magnitude(abs(value), digits)
+
+
+def _sign(value: float) -> str:
+    return "−" if value < 0 else ""
+
+
+def _magnitude(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    if value < 0.001 or value >= 1e12:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{_trimmed(mantissa)}e{int(exponent)}"
+    if value >= 1e6:
+        return f"{_trimmed(f'{value / 1e6:.2f}')}\u202fM"
+    if value >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    places = max(0, digits - 1 - math.floor(math.log10(value)))
+    return _trimmed(f"{value:.{places}f}")
+
+
+def _trimmed(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def interval(low: object, high: object) -> str:
+    """Returns "[0.33, 0.51]", or nothing where either end is missing."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low)}, {number(high)}]"
+
+
+def estimate(value: object, low: object = None, high: object = None) -> str:
+    """Returns "0.42 [0.33, 0.51]"."""
+    return f"{number(value)} {interval(low, high)}".strip()
+
+
+def share(value: float | None) -> str:
+    """Returns a share of one as a percentage: 12%, 0.4%."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    percent = 100 * value
+    return f"{percent:.0f}%" if percent == 0 or percent >= 1 else f"{percent:.1g}%"
+
+
+def probability(value: float | None) -> str:
+    """Returns a p or q value: 0.031, and "< 0.001" below that."""
+    if value is None:
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def count(value: int | None) -> str:
+    """Returns a whole number with its thousands apart."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def aligned(values: Sequence[float | None], digits: int = 4) -> list[str]:
+    """Returns the numbers of one column, padded so that their decimal points stand below each other.
+
+    The padding is as wide as a digit (U+2007) or a point (U+2008), for a right-aligned column of tabular figures.
+    """
+    texts = [number(value, digits) for value in values]
+    places = [len(t.partition(".")[2]) if t[-1:].isdigit() and "e" not in t else 0 for t in texts]
+    widest = max(places, default=0)
+    return [t + _padding(t, own, widest) for t, own in zip(texts, places, strict=True)]
+
+
+def _padding(text: str, own: int, widest: int) -> str:
+    if own == widest or "e" in text or not text[-1:].isdigit():
+        return ""
+    return (_PUNCTUATION_SPACE if "." not in text else "") + _FIGURE_SPACE * (widest - own)
+
+
+def moment(value: dt.datetime | None) -> str:
+    """Returns a time to the minute, in UTC as it is stored."""
+    return value.strftime("%Y-%m-%d %H:%M") if value else MISSING
+
+
+def spoken(name: str) -> str:
+    """Returns an identifier as words: "learning_rate" becomes "learning rate"."""
+    return plain(name, 80).replace("_", " ").strip()
+
+
+def title(name: str) -> str:
+    """Returns an identifier as a heading."""
+    words = spoken(name)
+    return words[:1].upper() + words[1:]

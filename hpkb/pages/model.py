@@ -1,0 +1,297 @@
+"""What the pages show, ready to be formatted: frozen dataclasses between the knowledge base and the templates.
+
+Every `href` is below the handbook's root; a page puts its own way to the root before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from hpkb.pages.store import Fact, Task
+
+Number = float | str | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words that lead somewhere."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart: its drawing, and which entries of the key belong below it."""
+
+    svg: str
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs of one task behind a finding: all of the task's runs with an outcome, or those that are listed."""
+
+    task: Link
+    total: int
+    everything: bool
+    runs: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """One finding with its links; the numbers are the finding's own."""
+
+    id: str
+    anchor: str
+    href: str
+    miner: str
+    title: str
+    task: Link | None
+    hyperparameters: tuple[Link, ...]
+    claim: str
+    verdict: str
+    quantity: str
+    estimate: Number
+    low: Number
+    high: Number
+    confidence: float
+    unit: str
+    p_value: float | None
+    q_value: float | None
+    comparisons: int
+    n_runs: int
+    n_configurations: int
+    n_tasks: int
+    n_seeds: int
+    infeasible_share: float
+    caveats: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    figure: Figure | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of a recommended configuration and the range in which it stays as good."""
+
+    name: Link
+    value: Number
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class Regret:
+    """What a configuration costs where it was not derived: 0 the best of the pool, 1 its median."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    worst: float | None
+    worst_task: Link | None
+    n_tasks: int
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """One recommended configuration."""
+
+    rank: int
+    settings: tuple[Setting, ...]
+    regret: Regret | None
+    worth: int | None
+    evidence: tuple[Link, ...]
+
+    def setting(self, name: str) -> Setting | None:
+        """Returns the setting of that name, or None."""
+        return next((s for s in self.settings if s.name.text == name), None)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A formula that ties one value to another."""
+
+    hyperparameter: str
+    formula: str
+    exponents: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Default:
+    """The recommendation for one task, or over all of them where `task` is None."""
+
+    task: Link | None
+    verdict: str
+    reason: str
+    objective: str
+    n_tasks: int
+    n_runs: int
+    configurations: tuple[Recommended, ...]
+    rules: tuple[Rule, ...]
+    library: Regret | None
+    figure: Figure | None
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One run of a configuration."""
+
+    seed: int | None
+    objective: float | None
+    infeasible: bool
+    href: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One configuration with the values that vary within the task and its runs, seed by seed."""
+
+    values: tuple[str, ...]
+    runs: tuple[SeedRun, ...]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One row of the table of runs. `state` is finished, infeasible, or why the run takes no part."""
+
+    anchor: str
+    run_id: str
+    name: str
+    started: str
+    state: str
+    reason: str
+    seed: int | None
+    objective: float | None
+    objective_text: str
+    values: tuple[str, ...]
+    numbers: tuple[float | None, ...]
+    ui: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where some runs are kept: the link to its MLflow UI, or the command that starts one."""
+
+    uri: str
+    ui: str
+    command: str
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """Everything about one task."""
+
+    task: Task
+    title: str
+    href: str
+    n_runs: int
+    n_outcomes: int
+    n_infeasible: int
+    n_configurations: int
+    period: tuple[str, str]
+    default: Default | None
+    columns: tuple[str, ...]
+    best: tuple[Configuration, ...]
+    importance: Figure | None
+    importance_findings: tuple[FindingView, ...]
+    responses: tuple[FindingView, ...]
+    maps: tuple[FindingView, ...]
+    others: tuple[FindingView, ...]
+    curves: tuple[tuple[str, Figure], ...]
+    rows: tuple[RunRow, ...]
+    stores: tuple[Store, ...]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Together:
+    """One quantity of a question over the tasks, as a forest plot."""
+
+    quantity: str
+    figure: Figure
+    finding: FindingView | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings of a question about the same hyperparameters, one a task."""
+
+    title: str
+    anchor: str
+    findings: tuple[FindingView, ...]
+
+
+@dataclass(frozen=True)
+class QuestionPage:
+    """Everything that one miner found."""
+
+    miner: str
+    title: str
+    href: str
+    question: Markup
+    method: Markup
+    reading: Markup
+    misleads: Markup
+    settle: str
+    headline: FindingView | None
+    counts: Mapping[str, int]
+    comparisons: int
+    together: tuple[Together, ...]
+    groups: tuple[Group, ...]
+    findings: tuple[FindingView, ...]
+
+
+@dataclass(frozen=True)
+class HyperparameterPage:
+    """Everything that is known about one hyperparameter."""
+
+    name: str
+    title: str
+    href: str
+    meaning: str
+    unit: str
+    scale: str
+    role: str
+    aliases: tuple[str, ...]
+    settings: tuple[tuple[Link | None, Setting], ...]
+    findings: tuple[FindingView, ...]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What a question could not tell, and what would settle it."""
+
+    question: Link
+    settle: str
+    findings: tuple[FindingView, ...]
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """How many runs of a task take no part, and why."""
+
+    task: Link
+    reason: str
+    n_runs: int
+
+
+@dataclass(frozen=True)
+class Handbook:
+    """All pages, with what stands on the start page and on the page about the handbook."""
+
+    default: Default | None
+    tasks: tuple[TaskPage, ...]
+    questions: tuple[QuestionPage, ...]
+    hyperparameters: tuple[HyperparameterPage, ...]
+    best: tuple[FindingView, ...]
+    unknown: tuple[Unknown, ...]
+    counts: Mapping[str, int]
+    n_runs: int
+    n_outcomes: int
+    n_infeasible: int
+    exclusions: tuple[Exclusion, ...]
+    stores: tuple[Store, ...]
+    meta: Mapping[str, str]

@@ -1,0 +1,102 @@
+"""Findings and recommendations as their pages show them: documents in, dataclasses with links out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpkb.pages.drawing import finding_figure, regret_figure
+from hpkb.pages.formats import title
+from hpkb.pages.model import Default, Evidence, FindingView, Link, Recommended, Regret, Rule, Setting
+from hpkb.pages.places import Places
+from hpkb.pages.slugs import anchor, digest, slug
+from hpkb.pages.store import Knowledge, Record, Task
+
+_LISTED = 400  # runs that one finding lists; it is said how many there are
+
+
+def finding_views(knowledge: Knowledge, where: Places, titles: Mapping[str, str]) -> tuple[FindingView, ...]:
+    """Returns all findings, across tasks first, then task by task."""
+    tasks = {key: task for task in knowledge.tasks for key in (task.name, task.task_id)}
+    return tuple(_finding(record, tasks, where, titles) for record in knowledge.findings)
+
+
+def _finding(record: Record, tasks: Mapping[str, Task], where: Places, titles: Mapping[str, str]) -> FindingView:
+    d = record.document
+    task = tasks.get(d.get("task") or "")
+    direction = f"{task.direction}:{task.metric}" if task else ""
+    here = anchor("finding", str(d["id"]))
+    return FindingView(
+        id=str(d["id"]), anchor=here, href=f"questions/{slug(d['miner'])}.html#{here}", miner=d["miner"],
+        title=titles.get(d["miner"], title(d["miner"])), task=where.task(d.get("task")),
+        hyperparameters=tuple(where.hyperparameter(name) for name in d.get("hyperparameters", [])),
+        claim=d["claim"], verdict=d["verdict"], quantity=d["quantity"], estimate=d.get("estimate"), low=d.get("low"),
+        high=d.get("high"), confidence=d.get("confidence", 0.95), unit=d.get("unit", ""), p_value=d.get("p_value"),
+        q_value=d.get("q_value"), comparisons=d.get("comparisons", 0), n_runs=d.get("n_runs", 0),
+        n_configurations=d.get("n_configurations", 0), n_tasks=d.get("n_tasks", 0), n_seeds=d.get("n_seeds", 0),
+        infeasible_share=d.get("infeasible_share", 0.0), caveats=tuple(d.get("caveats", [])),
+        evidence=_evidence(d.get("run_ids", []), tasks, where),
+        figure=finding_figure(d, record.figure, direction, where.run),
+    )  # fmt: skip
+
+
+def _evidence(run_ids: Sequence[str], tasks: Mapping[str, Task], where: Places) -> tuple[Evidence, ...]:
+    """The runs, by task; all of a task's runs with an outcome are one link instead of hundreds."""
+    by_task: dict[str, list[str]] = defaultdict(list)
+    for run_id in run_ids:
+        run = where.known.get(run_id)
+        by_task[run.task_id if run else ""].append(run_id)
+    found = []
+    for task_id, ids in sorted(by_task.items()):
+        task, link = tasks.get(task_id), where.task(task_id)
+        if task is None or link is None:
+            continue
+        everything = {r.run_id for r in task.runs if r.has_outcome} == set(ids)
+        runs = () if everything else tuple(where.runs[i] for i in ids[:_LISTED])
+        found.append(Evidence(Link(link.text, f"{link.href}#runs"), len(ids), everything, runs))
+    return tuple(found)
+
+
+def default_view(
+    document: Mapping[str, Any] | None, where: Places, findings: Mapping[str, FindingView]
+) -> Default | None:
+    """Returns a recommendation with its links, None where there is none."""
+    if document is None:
+        return None
+    configurations = tuple(_recommended(c, where, findings) for c in document.get("configurations", []))
+    library = _regret((document.get("library_default") or {}).get("held_out_regret"), where)
+    first = configurations[0].regret if configurations else None
+    name = f"regret-{digest(str(document.get('task')))}"
+    return Default(
+        task=where.task(document.get("task")), verdict=document.get("verdict", "insufficient"),
+        reason=document.get("reason", ""), objective=document.get("objective", ""),
+        n_tasks=document.get("n_tasks", 0), n_runs=document.get("n_runs", 0), configurations=configurations,
+        rules=tuple(_rule(rule) for rule in document.get("rules", [])), library=library,
+        figure=regret_figure(first, library, name) if first and first.mean is not None else None,
+    )  # fmt: skip
+
+
+def _recommended(document: Mapping[str, Any], where: Places, findings: Mapping[str, FindingView]) -> Recommended:
+    plateau = document.get("plateau") or {}
+    settings = []
+    for name, value in document.get("values", {}).items():
+        low, high = plateau.get(name) or (None, None)
+        settings.append(Setting(where.hyperparameter(name), value, low, high))
+    cited = [findings[i] for i in document.get("finding_ids", []) if i in findings]
+    evidence = tuple(Link(f.claim, f.href) for f in cited)
+    regret = _regret(document.get("held_out_regret"), where)
+    rank, worth = document.get("rank", 1), document.get("worth_random_trials")
+    return Recommended(rank, tuple(settings), regret, worth, evidence)
+
+
+def _regret(document: Mapping[str, Any] | None, where: Places) -> Regret | None:
+    if not document:
+        return None
+    numbers = (document.get("mean"), document.get("low"), document.get("high"), document.get("worst"))
+    return Regret(*numbers, where.task(document.get("worst_task")), document.get("tasks", 0))
+
+
+def _rule(document: Mapping[str, Any]) -> Rule:
+    exponents = tuple((name, low, high) for name, (low, high) in document.get("exponents", {}).items())
+    return Rule(document["hyperparameter"], document["formula"], exponents)
