@@ -63,10 +63,10 @@ class Column:
     def levels(self) -> Levels:
         """The levels of the product grid: all values that were tried, or equal cells of their range."""
         if self.category or self.distinct.size <= CELLS:
-            centre, half = self.distinct, 0.0
+            centre, half = np.asarray(self.distinct, dtype=np.float64), 0.0
         else:
             half = (self.high - self.low) / CELLS / 2
-            centre = self.low + half * (2 * np.arange(CELLS) + 1)
+            centre = np.asarray(self.low + half * (2 * np.arange(CELLS) + 1))
         weight = np.full(centre.size, (1 - self.absent_share) / centre.size)
         if self.absent_share:
             centre, weight = np.append(centre, np.nan), np.append(weight, self.absent_share)

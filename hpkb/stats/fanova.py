@@ -25,6 +25,7 @@ from hpkb.sweep import FloatArray
 
 POINTS = 4096  # of a Sobol sequence, for the total variance; the error is under one percent
 BAG_POINTS = 1024
+FLAT = 1e-20  # a variance that is none
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ def decompose(surrogate: Surrogate) -> Decomposition | None:
     if surrogate.encoding is None:
         return None
     d = len(surrogate.names)
-    shares = _shares(surrogate.forest, surrogate.encoding)[0]
-    if not np.isfinite(shares).all():
+    parts, total = _variances_of_groups(surrogate.forest, surrogate.encoding)
+    if total[0] <= FLAT:
         return None
-    low, high = _interval(shares, _shares(surrogate.bags, surrogate.encoding))
+    # A forest smooths away part of the interactions. What it predicts of configurations that it has not seen is
+    # no overfit, so where that is more than the forest's own variance, it is the better total.
+    shrink = min(1.0, total[0] / max(surrogate.explained, FLAT))
+    shares = shrink * parts[0] / total[0]
+    bag_parts, bag_total = _variances_of_groups(surrogate.bags, surrogate.encoding)
+    there = bag_total > FLAT
+    low, high = _interval(shares, shrink * bag_parts[there] / bag_total[there, None])
     pairs = [_triangle(values[d:], d) for values in (shares, low, high)]
     return Decomposition(shares[:d], low[:d], high[:d], *pairs)
 
@@ -64,7 +71,6 @@ def _triangle(values: FloatArray, d: int) -> FloatArray:
 
 def _interval(shares: FloatArray, bags: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The 95% interval of shares (m,) from bags (bags, m), on the arcsine scale, where a share's error is even."""
-    bags = bags[np.isfinite(bags).all(axis=1)]
     if len(bags) < 3:
         return np.zeros_like(shares), np.ones_like(shares)
     angle = np.arcsin(np.sqrt(np.clip(shares, 0, 1)))
@@ -72,16 +78,13 @@ def _interval(shares: FloatArray, bags: FloatArray) -> tuple[FloatArray, FloatAr
     return np.sin(np.maximum(angle - half, 0)) ** 2, np.sin(np.minimum(angle + half, np.pi / 2)) ** 2
 
 
-def _shares(forest: Forest, encoding: Encoding) -> FloatArray:
-    """Main and pair shares of the variance of each group, (groups, d + d(d-1)/2); NaN for a flat group."""
+def _variances_of_groups(forest: Forest, encoding: Encoding) -> tuple[FloatArray, FloatArray]:
+    """The variances of main effects and pairs, (groups, d + d(d-1)/2), and in all, (groups,), of each group."""
     levels = [column.levels() for column in encoding.columns]
-    total = _total_variance(forest, levels)
     groups = [np.flatnonzero(forest.leaf_group == group) for group in range(forest.n_groups)]
     parts = np.stack([_variances(forest, encoding, levels, leaves) for leaves in groups])
     # The total is sampled: never let it fall short of what the exact parts add up to.
-    total = np.maximum(total, parts.sum(axis=1))
-    flat = total <= 1e-20
-    return np.where(flat[:, None], np.nan, parts / np.where(flat, 1.0, total)[:, None])
+    return parts, np.maximum(_total_variance(forest, levels), parts.sum(axis=1))
 
 
 def _total_variance(forest: Forest, levels: list[Levels]) -> FloatArray:
@@ -93,7 +96,7 @@ def _total_variance(forest: Forest, levels: list[Levels]) -> FloatArray:
         which = np.minimum(np.searchsorted(np.cumsum(level.weight), u[:, 2 * j]), level.weight.size - 1)
         low, high = level.low[which], level.high[which]
         columns.append(low + (high - low) * u[:, 2 * j + 1, None])
-    return forest.predict(np.hstack(columns).astype(np.float32)).var(axis=1)
+    return np.asarray(forest.predict(np.hstack(columns).astype(np.float32)).var(axis=1))
 
 
 def _variances(

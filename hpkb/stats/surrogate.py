@@ -104,7 +104,7 @@ class Surrogate:
     It is fitted to feasible configurations only; `predict_infeasible` is the model of which are not. Objectives
     are cut at `limit`, so that a prediction never exceeds it. `fitted` is False, and predictions NaN, where fewer
     than ten configurations are feasible or all objectives are alike. `r_squared` is out of bag: the share of the
-    variance of configurations that were left out of a bag which the bag predicts.
+    variance of configurations that were left out of a bag which the bag predicts; `explained` is that variance.
     """
 
     fitted: bool
@@ -116,6 +116,7 @@ class Surrogate:
     infeasible_share: float = 0.0
     limit: float = float("inf")
     r_squared: float = float("nan")
+    explained: float = 0.0
 
     @classmethod
     def fit(cls, sweep: Sweep, seed: int) -> Surrogate:
@@ -138,6 +139,7 @@ class Surrogate:
             forest_of([chain[: stages + 1] for chain in chains], encoding.n_columns, together=False, rate=LEARNING_RATE),
             _fit_feasibility(sweep, encoding, rng),
             sweep.infeasible_share, ceiling(sweep.y[feasible_runs(sweep)]), r_squared,
+            max(r_squared, 0.0) * _variance(table.y, weight),
         )  # fmt: skip
 
     def predict(self, rows: FloatArray) -> FloatArray:
@@ -218,8 +220,11 @@ def _fit_bags(
     seen = count > 0
     error = ((total[:, seen] / count[seen] - y[seen]) ** 2 @ weight[seen]) / weight[seen].sum()
     stages = int(np.argmin(error)) + 1
-    variance = float(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
-    return chains, stages, 1 - float(error[stages - 1]) / variance
+    return chains, stages, 1 - float(error[stages - 1]) / _variance(y, weight)
+
+
+def _variance(y: FloatArray, weight: FloatArray) -> float:
+    return float(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
 
 
 def _fit_feasibility(sweep: Sweep, encoding: Encoding, rng: np.random.Generator) -> Forest:
