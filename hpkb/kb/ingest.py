@@ -1,0 +1,189 @@
+"""Runs brought from a source into the knowledge base: only those that are new or changed are read.
+
+A run is compared by its fingerprint, by its id alone: a store that was moved is taken over under its new name.
+Everything happens in one transaction. What comes out depends on the source's present state only, so that a file that
+grew over many analyses equals one built anew, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from hpkb.errors import SourceError
+from hpkb.kb import curves, outcomes, parameters
+from hpkb.kb.store import transaction, writing
+from hpkb.sources import CURVES, Source, parse_objective
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What one ingest did: runs by what became of them, points read, and tasks that have no objective.
+
+    `notes` says what had to be altered on the way, as sentences.
+    """
+
+    source: str
+    new: int
+    changed: int
+    removed: int
+    unchanged: int
+    points: int
+    tasks: tuple[str, ...]
+    without_objective: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+_COMPARE = """-- One row per run of the source, present, past or both: what has become of it.
+CREATE OR REPLACE TEMP TABLE changes AS
+SELECT run_id, s.fingerprint,
+    CASE WHEN r.run_id IS NULL THEN 'new' WHEN s.run_id IS NULL THEN 'removed'
+         WHEN r.fingerprint <> s.fingerprint THEN 'changed' ELSE 'unchanged' END AS change
+FROM seen s FULL JOIN runs r USING (run_id)
+WHERE s.run_id IS NOT NULL
+   OR (r.source = $source AND (len($experiments) = 0 OR list_contains($experiments, r.experiment)))"""
+
+_COUNTS = """-- One row per kind of change.
+SELECT change, count(*) FROM changes GROUP BY change"""
+
+_TO_READ = """-- One row per run to read.
+SELECT run_id FROM changes WHERE change IN ('new', 'changed') ORDER BY run_id"""
+
+_TOUCHED = """-- One row per task that had or has a run that is not as it was.
+CREATE OR REPLACE TEMP TABLE touched AS
+SELECT DISTINCT task_id FROM runs JOIN changes USING (run_id) WHERE change IN ('changed', 'removed')"""
+_ALSO_TOUCHED = """-- One row per task that has one now.
+INSERT INTO touched
+SELECT DISTINCT task_id FROM runs JOIN changes USING (run_id) WHERE change IN ('new', 'changed')"""
+
+_FORGET = tuple(
+    "-- One row less per row of a run that is gone, or about to be read again.\n"
+    "DELETE FROM " + table + " WHERE run_id IN (SELECT run_id FROM changes WHERE change IN ('changed', 'removed'))"
+    for table in ("curves", "curve_features", "hyperparameters", "splits", "hardware", "runs")
+)
+
+_TAKE_OVER = """-- One row per run that is the same as before, but comes from elsewhere now.
+UPDATE runs SET source = $source
+WHERE source <> $source AND run_id IN (SELECT run_id FROM changes WHERE change = 'unchanged')"""
+
+_ADD_SOURCE = """-- One row per source.
+INSERT OR REPLACE INTO sources VALUES ($source, $kind, CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP))"""
+
+_ADD_RUNS = """-- One row per run; its outcome follows when all its rows are there.
+INSERT INTO runs (run_id, task_id, source, experiment, run_name, status, started_at, ended_at, end_reason, fingerprint)
+SELECT run_id, s.task, $source, s.experiment, s.run_name, s.status, s.started_at, s.ended_at, s.end_reason,
+    c.fingerprint
+FROM staged s JOIN changes c USING (run_id)"""
+
+_ADD_HARDWARE = """-- One row per run and fact.
+INSERT INTO hardware SELECT run_id, name, value FROM staged"""
+
+_ADD_SPLITS = """-- One row per run and split.
+INSERT INTO splits SELECT run_id, role, digest, n_examples FROM staged"""
+
+_ADD_CURVES = """-- One row per point.
+INSERT INTO curves SELECT run_id, metric, step, timestamp, value FROM staged"""
+
+
+def ingest_into(
+    path: str | Path, source: Source, experiments: Sequence[str] = (), objective: str | None = None
+) -> IngestReport:
+    """Returns what an ingest into the knowledge base's file did; the same as `ingest` in a `writing` of its own."""
+    with writing(path) as connection:
+        return ingest(connection, source, experiments, objective)
+
+
+def ingest(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    experiments: Sequence[str] = (),
+    objective: str | None = None,
+) -> IngestReport:
+    """Brings the runs of a source in, of the experiments named or of all, and returns what that did.
+
+    `objective` ("val_loss:min"; several in order of preference with commas) holds for the source's tasks. Without it,
+    each task has the one that the source states, or the first of `outcomes.OBJECTIVES` that most of its runs have.
+    Raises SourceError, and changes nothing, where an experiment is not known, where there is no run, and where no run
+    has the objective.
+    """
+    given = parse_objective(objective) if objective else ()
+    _check_experiments(source, experiments)
+    with transaction(connection):
+        counts = _compare(connection, source, experiments)
+        connection.execute(_TOUCHED)
+        for statement in _FORGET:
+            connection.execute(statement)
+        connection.execute(_TAKE_OVER, {"source": source.name})
+        points = _bring_in(connection, source)
+        connection.execute(_ALSO_TOUCHED)
+        settled = outcomes.settle(connection, source.name, given, source.objectives())
+    return IngestReport(
+        source.name, counts.get("new", 0), counts.get("changed", 0), counts.get("removed", 0),
+        counts.get("unchanged", 0), points, settled.tasks, settled.without_objective,
+        tuple(f"{count:,} {what}" for what, count in source.notes().items()),
+    )  # fmt: skip
+
+
+def _check_experiments(source: Source, experiments: Sequence[str]) -> None:
+    known = source.experiments()
+    for experiment in experiments:
+        if experiment not in known:
+            raise SourceError(_no_runs(f"experiment '{experiment}'", experiment, known))
+
+
+def _compare(
+    connection: duckdb.DuckDBPyConnection, source: Source, experiments: Sequence[str]
+) -> dict[str, int]:
+    connection.register("seen", source.fingerprints(experiments))
+    connection.execute(_COMPARE, {"source": source.name, "experiments": list(experiments)})
+    connection.unregister("seen")
+    counts = dict(connection.execute(_COUNTS).fetchall())
+    if not counts:
+        where = f"experiment '{experiments[0]}'" if experiments else f"'{source.name}'"
+        raise SourceError(_no_runs(where, experiments[0] if experiments else "NAME", source.experiments()))
+    return counts
+
+
+def _no_runs(where: str, experiment: str, known: Sequence[str]) -> str:
+    names = f" Known: {', '.join(known)}." if known else ""
+    return f"No runs in {where}.{names} Try: hpkb log --experiment {experiment} -- python train.py"
+
+
+def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source) -> int:
+    """Reads the new and changed runs, and returns the number of their points."""
+    connection.execute(_ADD_SOURCE, {"source": source.name, "kind": source.kind})
+    ids = connection.sql(_TO_READ).to_arrow_table()["run_id"].combine_chunks()
+    if not len(ids):
+        return 0
+    _insert(connection, _ADD_RUNS, source.runs(ids), source=source.name)
+    parameters.add(connection, source.parameters(ids))
+    _insert(connection, _ADD_HARDWARE, source.hardware(ids))
+    _insert(connection, _ADD_SPLITS, source.splits(ids))
+    counter = _Counter(source.curves(ids))
+    _insert(connection, _ADD_CURVES, pa.RecordBatchReader.from_batches(CURVES, iter(counter)))
+    curves.add_features(connection)
+    return counter.rows
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, sql: str, rows: object, **values: str) -> None:
+    connection.register("staged", rows)
+    try:
+        connection.execute(sql, values)
+    finally:
+        connection.unregister("staged")
+
+
+class _Counter:
+    """Passes batches on and counts their rows."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches, self.rows = batches, 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch

@@ -1,0 +1,153 @@
+"""What is known: the knowledge base behind `hpkb.open`, with its findings and defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import fields
+from os import PathLike, fspath
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+
+from hpkb.findings import Finding
+from hpkb.kb.store import connect, transaction
+
+_TUPLES = ("hyperparameters", "caveats", "run_ids")
+
+_SELECT_FINDINGS = """-- One row per finding, in the order in which they were saved.
+SELECT document, figure FROM findings
+WHERE ($task IS NULL OR task = $task) AND ($miner IS NULL OR miner = $miner)
+  AND ($verdict IS NULL OR verdict = $verdict)
+ORDER BY rowid"""
+
+_ADD_FINDING = """-- One row per finding.
+INSERT INTO findings VALUES ($finding_id, $miner, $task, $quantity, $verdict, $claim, $estimate, $low, $high,
+    $p_value, $q_value, $document, $figure)"""
+
+_ADD_FINDING_RUNS = """-- One row per finding and run.
+INSERT INTO finding_runs SELECT DISTINCT $finding_id, unnest(CAST($run_ids AS TEXT[]))"""
+
+_SELECT_DEFAULT = """-- One row: the recommendation of the task.
+SELECT document FROM defaults WHERE task = $task"""
+
+_ADD_DEFAULT = """-- One row per task.
+INSERT OR REPLACE INTO defaults VALUES ($task, $verdict, $document)"""
+
+
+class KnowledgeBase:
+    """A knowledge base, open. A context manager; closed at the end of the block."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        self.meta: MutableMapping[str, str] = _Meta(connection)
+
+    @classmethod
+    def open(cls, path: str | PathLike[str] = "hpkb.duckdb", read_only: bool = True) -> KnowledgeBase:
+        """Returns the knowledge base at `path`; raises KnowledgeBaseError where there is none to read."""
+        return cls(connect(Path(fspath(path)), read_only))
+
+    def sql(self, query: str, **parameters: Any) -> duckdb.DuckDBPyRelation:
+        """Returns the rows of a query as a DuckDB relation (`.fetchall()`, `.df()`, `.to_arrow_table()`).
+
+        Parameters are bound by name: `kb.sql("SELECT * FROM runs WHERE task_id = $task", task="digits")`.
+        """
+        return self.connection.sql(query, params=parameters or None)
+
+    def findings(
+        self, task: str | None = None, miner: str | None = None, verdict: str | None = None
+    ) -> list[Finding]:
+        """Returns the findings of the last analysis, as they were saved; of one task, miner or verdict if given."""
+        chosen = {"task": task, "miner": miner, "verdict": verdict}
+        return [_finding(*row) for row in self.connection.execute(_SELECT_FINDINGS, chosen).fetchall()]
+
+    def save_findings(self, findings: Sequence[Finding]) -> None:
+        """Replaces all findings by these; raises ValueError where a figure holds a NaN or two ask the same."""
+        rows = {finding.id: finding for finding in findings}
+        if len(rows) < len(findings):
+            raise ValueError("two findings ask the same question: miner, task, quantity and hyperparameters agree")
+        with transaction(self.connection):
+            self.connection.execute("DELETE FROM finding_runs")
+            self.connection.execute("DELETE FROM findings")
+            for finding in findings:
+                self.connection.execute(_ADD_FINDING, _row(finding))
+                runs = {"finding_id": finding.id, "run_ids": list(finding.run_ids)}
+                self.connection.execute(_ADD_FINDING_RUNS, runs)
+
+    def defaults(self, task: str | None = None) -> dict[str, Any] | None:
+        """Returns the recommendation for a task, or over all tasks; None where there is none."""
+        rows = self.connection.execute(_SELECT_DEFAULT, {"task": task or ""}).fetchall()
+        return dict(json.loads(rows[0][0])) if rows else None
+
+    def save_default(self, task: str | None, verdict: str, document: Mapping[str, Any]) -> None:
+        """Keeps the recommendation for a task, or over all tasks, in place of the one before."""
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+        self.connection.execute(_ADD_DEFAULT, {"task": task or "", "verdict": verdict, "document": text})
+
+    def clear_defaults(self) -> None:
+        """Forgets all recommendations."""
+        self.connection.execute("DELETE FROM defaults")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.connection.close()
+
+    def __enter__(self) -> KnowledgeBase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Meta(MutableMapping[str, str]):
+    """The table `meta` as a mapping."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def __getitem__(self, name: str) -> str:
+        rows = self._connection.execute("SELECT value FROM meta WHERE name = $name", {"name": name}).fetchall()
+        if not rows:
+            raise KeyError(name)
+        return str(rows[0][0])
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES ($name, $value)", {"name": name, "value": value})
+
+    def __delitem__(self, name: str) -> None:
+        self[name]
+        self._connection.execute("DELETE FROM meta WHERE name = $name", {"name": name})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([row[0] for row in self._connection.execute("SELECT name FROM meta ORDER BY name").fetchall()])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    document = {**finding.to_json(), "claim_if_insufficient": finding.claim_if_insufficient}
+    columns = ("miner", "task", "quantity", "verdict", "claim", "p_value", "q_value")
+    numbers = {name: _number(getattr(finding, name)) for name in ("estimate", "low", "high")}
+    return {
+        "finding_id": finding.id,
+        **{name: getattr(finding, name) for name in columns},
+        **numbers,
+        "document": json.dumps(document, allow_nan=False, ensure_ascii=False),
+        "figure": json.dumps(dict(finding.figure), allow_nan=False, ensure_ascii=False),
+    }
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if isinstance(value, str) else value
+
+
+def _finding(document: str, figure: str) -> Finding:
+    known = {field.name for field in fields(Finding)}
+    plain: dict[str, Any] = {name: value for name, value in json.loads(document).items() if name in known}
+    plain.update((name, tuple(plain[name])) for name in _TUPLES)
+    return Finding(**plain, figure=json.loads(figure))

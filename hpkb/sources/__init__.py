@@ -1,0 +1,141 @@
+"""Where runs come from: read-only, one module a kind of store, all yielding the same Arrow tables.
+
+A source never changes a byte of what it reads. Whatever a store calls things, these five tables come out of it; the
+knowledge base knows no other form:
+
+| table | grain | columns |
+| --- | --- | --- |
+| `fingerprints` | a run | run_id, fingerprint |
+| `runs` | a run | see `RUNS` |
+| `parameters` | a run and recorded parameter | see `PARAMETERS`; names as the store has them |
+| `hardware` | a run and fact about its machine, code or environment | see `HARDWARE` |
+| `splits` | a run and data split | see `SPLITS` |
+| `curves` | a point of a curve | see `CURVES`; NaN and infinities as such |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from hpkb.errors import SourceError, UsageError
+
+Direction = Literal["min", "max"]
+
+
+TEXT, INTEGER, REAL, TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("ms")
+
+
+def schema(**columns: pa.DataType) -> pa.Schema:
+    """Returns the Arrow schema with these columns."""
+    return pa.schema(list(columns.items()))
+
+
+FINGERPRINTS = schema(run_id=TEXT, fingerprint=TEXT)
+RUNS = schema(
+    run_id=TEXT, experiment=TEXT, run_name=TEXT, status=TEXT, started_at=TIME, ended_at=TIME, task=TEXT, end_reason=TEXT
+)
+PARAMETERS = schema(run_id=TEXT, name=TEXT, value=TEXT, origin=TEXT)
+HARDWARE = schema(run_id=TEXT, name=TEXT, value=TEXT)
+SPLITS = schema(run_id=TEXT, role=TEXT, digest=TEXT, n_examples=INTEGER)
+CURVES = schema(run_id=TEXT, metric=TEXT, step=INTEGER, timestamp=TIME, value=REAL)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric and its direction."""
+
+    metric: str
+    direction: Direction
+
+    def __str__(self) -> str:
+        return f"{self.metric}:{self.direction}"
+
+
+def parse_objective(text: str) -> tuple[Objective, ...]:
+    """Returns the objectives in "val_loss:min", or in "val_acc:max,val_loss:min", which stand in order of preference.
+
+    Raises UsageError where a direction is missing or is neither min nor max.
+    """
+    return tuple(_one_objective(part.strip()) for part in text.split(","))
+
+
+def _one_objective(text: str) -> Objective:
+    metric, _, direction = text.rpartition(":")
+    if not metric or direction not in ("min", "max"):
+        raise UsageError(f"The objective '{text}' has no direction. Write METRIC:min or METRIC:max.")
+    return Objective(metric, "min" if direction == "min" else "max")
+
+
+class Source(Protocol):
+    """The shape of a store of runs. `ids` is an Arrow array of run ids, none of them unknown to the store."""
+
+    kind: str
+    #: The URI or path that identifies the store, without a password.
+    name: str
+
+    def experiments(self) -> list[str]:
+        """Returns the names of the experiments that are not deleted, in the order of the alphabet."""
+
+    def fingerprints(self, experiments: Sequence[str] = ()) -> pa.Table:
+        """Returns a digest of the state of every active run, cheaply: a run that changed has another one."""
+
+    def runs(self, ids: pa.Array) -> pa.Table:
+        """Returns what is known of the runs themselves."""
+
+    def parameters(self, ids: pa.Array) -> pa.Table:
+        """Returns the recorded parameters, under the names that the store has."""
+
+    def hardware(self, ids: pa.Array) -> pa.Table:
+        """Returns the facts about machine, code and environment."""
+
+    def splits(self, ids: pa.Array) -> pa.Table:
+        """Returns the data splits."""
+
+    def curves(self, ids: pa.Array) -> Iterator[pa.RecordBatch]:
+        """Yields the points of all curves, in batches of bounded size."""
+
+    def notes(self) -> Mapping[str, int]:
+        """Returns what had to be altered since the source was opened, and how often; empty where nothing was."""
+
+    def objectives(self) -> Mapping[str, Sequence[Objective]]:
+        """Returns the objectives that the source itself states, by task, in order of preference."""
+
+    def close(self) -> None:
+        """Lets go of the store."""
+
+
+def open_source(uri: str) -> Source:
+    """Returns the store of runs at a tracking URI or path, opened and checked.
+
+    Raises SourceError where there is no store, where it cannot be read, or where its kind is not supported.
+    """
+    from hpkb.sources.mlflow_sqlite import MlflowSqlite
+
+    scheme = urlsplit(uri).scheme
+    if scheme.partition("+")[0] == "sqlite":
+        return MlflowSqlite(_sqlite_path(uri))
+    if scheme in ("", "file") and Path(uri.removeprefix("file://")).suffix in (".db", ".sqlite", ".sqlite3"):
+        return MlflowSqlite(Path(uri.removeprefix("file://")))
+    raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give an MLflow SQLite store: sqlite:///mlflow.db")
+
+
+def _sqlite_path(uri: str) -> Path:
+    """The file of sqlite:///relative.db or sqlite:////absolute.db; SQLAlchemy decodes no percent signs either."""
+    path = uri.partition("://")[2].partition("?")[0].removeprefix("/")
+    if not path or path == ":memory:":
+        raise SourceError(f"'{uri}' names no file. Write sqlite:///mlflow.db")
+    return Path(path)
+
+
+def without_password(uri: str) -> str:
+    """Returns the URI with the password in it, if any, replaced by stars."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
