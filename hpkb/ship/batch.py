@@ -8,7 +8,7 @@ from typing import Any
 
 from hpkb.capture import redact
 from hpkb.capture.spool import Points
-from hpkb.names import lookup
+from hpkb.names import canonical, lookup
 from hpkb.ship.keys import encode_key, long_key, param_text, same_value, tag_text
 from hpkb.ship.store import MAX_METRICS, MAX_PARAMS, Point, Recorded, Split
 
@@ -58,7 +58,7 @@ class Batch:
     def add(self, record: Mapping[str, Any]) -> None:
         """Adds a record of another type; one of no meaning to MLflow adds nothing."""
         if record.get("type") == "params":
-            self.add_params(record["values"])
+            self.add_params(as_given(record["values"]) if record.get("origin") == "user" else record["values"])
         elif record.get("type") == "tags":
             self.add_tags(record["values"])
         elif record.get("type") == "split":
@@ -110,6 +110,11 @@ class Batch:
     def _tag(self, key: str, value: str) -> None:
         if self.known_tags.get(key) != value:
             self.known_tags[key] = self.tags[key] = value
+
+
+def as_given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The params that a person gave, an alias (`lr`) under `config.NAME`: what was really set may differ from it."""
+    return {name if canonical(name) == name else f"config.{name}": value for name, value in values.items()}
 
 
 def _without_secret(name: str, text: str) -> str:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpkb.capture.spool import SCHEMA, Points, SpoolReader
-from hpkb.names import canonical
-from hpkb.ship.batch import Batch
+from hpkb.ship.batch import Batch, as_given
 from hpkb.ship.ending import Witness
 from hpkb.ship.liveness import writer_alive
 from hpkb.ship.rundir import Progress, RunDir, RunSettings
@@ -34,7 +33,7 @@ class Shipment:
         self._batch = Batch.after(recorded)
         if not self._progress.positions:
             self._batch.add_tags(run.settings.tags)
-            self._batch.add_params(_named(run.settings.params))
+            self._batch.add_params(as_given(run.settings.params))
 
     @property
     def run_id(self) -> str:
@@ -147,9 +146,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return "unknown"
-
-
-def _named(params: Mapping[str, str]) -> dict[str, str]:
-    """The params that a person gave under their canonical names, and under `config.NAME` where that differs."""
-    aliases = {f"config.{name}": value for name, value in params.items() if canonical(name) != name}
-    return {canonical(name): value for name, value in params.items()} | aliases

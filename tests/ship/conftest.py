@@ -59,17 +59,21 @@ def new_run(store_uri: str) -> Callable[..., RunDir]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Starts a real `mlflow server` on loopback when called; gives its address."""
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def server(tmp_path: Path, store_uri: str) -> Iterator[Callable[[int], None]]:
+    """Starts a real `mlflow server` for the fresh store on that port of loopback when called."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> str:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    def start(port: int) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-                   "--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}",
-                   "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
+                   "--backend-store-uri", store_uri, "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         log = open(tmp_path / "server.log", "wb")  # noqa: SIM115 - the server's, for as long as it runs
         started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
@@ -78,7 +82,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[], str]]:
         while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).read()
-                return f"http://127.0.0.1:{port}"
+                return
             except OSError:
                 time.sleep(0.2)
         raise AssertionError((tmp_path / "server.log").read_text()[-2000:])

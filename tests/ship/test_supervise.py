@@ -1,0 +1,265 @@
+"""Real jobs under the supervisor: their exit status, their signals, and what of them is in the store afterwards."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from stub_job import JOB, python, rows, status, table
+
+from hpkb.errors import SourceError, TrackingError
+from hpkb.ship import launch, supervise
+from hpkb.ship.launch import CommandError
+from hpkb.ship.rundir import RunSettings, unshipped
+
+LOG = """
+import sys
+from hpkb.ship import supervise
+from hpkb.ship.rundir import RunSettings
+sys.exit(supervise.log(RunSettings(sys.argv[1], "digits"), sys.argv[2:]))
+"""
+
+
+def log(uri: str, job: str, **options: object) -> tuple[int, str]:
+    """Runs Python code as a job; gives its exit status and what was said."""
+    said = io.StringIO()
+    code = supervise.log(RunSettings(uri, "digits"), [sys.executable, "-c", job], out=said, **options)  # type: ignore[arg-type]
+    return code, said.getvalue()
+
+
+def start_log(uri: str, *command: str) -> subprocess.Popen[bytes]:
+    """A supervisor in a process and a group of its own, as a terminal would start it."""
+    return subprocess.Popen([sys.executable, "-c", LOG, uri, *command], start_new_session=True)
+
+
+def wait_for(happened: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_job_is_in_the_store_when_log_returns(store_uri: str) -> None:
+    assert log(store_uri, JOB) == (0, "")
+    assert rows(store_uri, "SELECT key, count(*) FROM metrics GROUP BY key") == [("learning_rate", 30), ("train_loss", 30)]
+    assert rows(store_uri, "SELECT step, value FROM metrics WHERE key = 'train_loss' ORDER BY step") == [
+        (step, 1 / (step + 1)) for step in range(30)
+    ]
+    assert status(store_uri) == "FINISHED"
+    assert unshipped() == []
+
+
+def test_a_terminal_is_told_where_the_run_is(store_uri: str) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    said = Terminal()
+    supervise.log(RunSettings(store_uri, "digits"), [sys.executable, "-c", JOB], out=said)
+    assert "60 points shipped to run" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "ending", "reason"),
+    [
+        ("sys.exit(3)", 3, "FAILED", "exit status 3"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137, "KILLED", "SIGKILL"),
+        ("sys.exit(137)", 137, "KILLED", "SIGKILL (exit status 137)"),  # what a shell makes of it
+        ("sys.exit(255)", 255, "FAILED", "exit status 255"),
+    ],
+)
+def test_the_end_is_the_command_s(store_uri: str, last: str, code: int, ending: str, reason: str) -> None:
+    assert log(store_uri, JOB + last)[0] == code
+    assert status(store_uri) == ending
+    assert table(store_uri, "tags")["hpkb.end.reason"] == reason
+    assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
+
+
+def test_a_command_that_is_not_there(tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("print(1)\n")
+    for command, exit_status, said in [
+        ("no-such-command", 127, "no command 'no-such-command'"),
+        ("train.py", 127, "python train.py"),
+        ("./train.py", 126, "cannot be run: Permission denied"),
+        ("./no.py", 127, "no command './no.py'"),
+    ]:
+        with pytest.raises(CommandError, match=said) as raised:
+            supervise.log(RunSettings(store_uri, "digits"), [command])
+        assert raised.value.exit_status == exit_status
+    assert unshipped() == []
+    assert rows(store_uri, "SELECT 1 FROM runs") == []
+
+
+def test_a_spool_that_cannot_be_written_costs_the_capture_not_the_job(
+    store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HPKB_SPOOL", str(tmp_path / "file" / "spool"))
+    code, said = log(store_uri, "import sys; sys.exit(4)")
+    assert code == 4
+    assert "runs without capture" in said
+
+
+def test_a_child_inherits_no_handler_and_no_foreign_path(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(launch.INJECT), "/elsewhere"]))
+    environment = launch.environment(Path("/runs/a"), os.environ)
+    assert environment["PYTHONPATH"] == os.pathsep.join([str(launch.INJECT), "/elsewhere"])
+    assert environment["HPKB_RUN_DIR"] == "/runs/a"
+
+
+@pytest.mark.parametrize(("number", "caught"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_signal_to_the_supervisor_reaches_the_job(store_uri: str, tmp_path: Path, number: int, caught: bool) -> None:
+    catch = f"signal.signal({int(number)}, lambda *_: sys.exit(5))\n" if caught else ""
+    ready = tmp_path / "ready"
+    job = JOB + catch + f"open({str(ready)!r}, 'w').close()\ntime.sleep(60)"
+    supervisor = start_log(store_uri, sys.executable, "-c", job)
+    wait_for(ready.exists)
+    os.kill(supervisor.pid, number)
+    assert supervisor.wait(30) == (5 if caught else 128 + number)
+    assert status(store_uri) == "KILLED"
+    name = signal.Signals(number).name
+    assert table(store_uri, "tags")["hpkb.end.reason"] == (f"{name} (exit status 5)" if caught else name)
+
+
+def test_a_supervisor_that_is_killed_leaves_the_rest_to_sync(store_uri: str, tmp_path: Path) -> None:
+    ready, go_on = tmp_path / "ready", tmp_path / "go-on"
+    job = JOB + f"""
+open({str(ready)!r}, "w").write(str(os.getpid()))
+while not os.path.exists({str(go_on)!r}):
+    time.sleep(0.02)
+spool.points(30, time.time(), {{"train_loss": 0.0}})
+spool.write({{"type": "end", "status": "FINISHED", "reason": "exit status 0", "exit_status": 0, "ended_at": time.time(), "dropped": 0}})
+"""
+    supervisor = start_log(store_uri, sys.executable, "-c", job)
+    wait_for(lambda: ready.exists() and ready.read_text())
+    supervisor.kill()
+    supervisor.wait()
+    supervise.sync()
+    assert status(store_uri) == "RUNNING"  # the job is still there
+    assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
+    go_on.write_text("")
+    wait_for(lambda: not Path(f"/proc/{ready.read_text()}").exists())
+    assert supervise.sync() == 1
+    assert status(store_uri) == "FINISHED"
+    assert rows(store_uri, "SELECT count(*) FROM metrics") == [(61,)]
+
+
+def test_a_store_that_is_away_costs_nothing_but_a_line(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    code, said = log("http://me:geheim@127.0.0.1:9", JOB + "sys.exit(3)", patience=1.0)
+    assert code == 3
+    assert "still spooled" in said
+    assert "hpkb sync" in said
+    assert "geheim" not in said
+    assert len(said.splitlines()) == 1
+    with pytest.raises(TrackingError, match="1 of 1 runs"):
+        supervise.sync()
+    assert supervise.sync(store_uri) == 1
+    assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
+    assert status(store_uri) == "FAILED"
+
+
+def test_without_waiting_another_process_ships(store_uri: str) -> None:
+    begun = time.monotonic()
+    assert log(store_uri, JOB, wait=False) == (0, "")
+    assert time.monotonic() - begun < 5
+    wait_for(lambda: not unshipped(), 60)
+    assert status(store_uri) == "FINISHED"
+    assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
+
+
+def test_sync_says_what_is_not_there(tmp_path: Path) -> None:
+    assert supervise.sync() == 0
+    with pytest.raises(SourceError, match="no run folder"):
+        supervise.sync(paths=[tmp_path / "missing"])
+
+
+def _log_at_once(barrier: object, uri: str) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    sys.exit(supervise.log(RunSettings(uri, "digits"), [sys.executable, "-c", JOB]))
+
+
+def test_eight_jobs_at_once_on_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    context = multiprocessing.get_context("fork")  # MLflow is imported already, so all eight arrive together
+    barrier = context.Barrier(8)
+    jobs = [context.Process(target=_log_at_once, args=(barrier, uri)) for _ in range(8)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(120)
+    assert [job.exitcode for job in jobs] == [0] * 8
+    assert rows(uri, "SELECT status, count(*) FROM runs GROUP BY status") == [("FINISHED", 8)]
+    assert rows(uri, "SELECT count(*) FROM metrics") == [(480,)]
+    assert unshipped() == []
+    assert [file.name for file in (tmp_path / "new").iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_server_that_comes_late_gets_everything(
+    server: Callable[[int], None], free_port: int, store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = f"http://127.0.0.1:{free_port}"
+    job = JOB + """
+spool.points(30, time.time(), {"train_loss": float("nan"), "top@5": float("inf")})
+spool.write({"type": "split", "role": "test", "dataset": "TensorDataset", "n": 360, "digest": "00ff", "digest_of": "all"})
+"""
+    code, said = log(address, job, patience=0.5)
+    assert code == 0
+    assert "still spooled" in said
+    server(free_port)
+    assert log(address, JOB) == (0, "")
+    assert supervise.sync() == 1
+    assert rows(store_uri, "SELECT count(*), sum(is_nan) FROM metrics") == [(122, 1)]
+    client = MlflowClient(address)
+    later, late = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time DESC"])
+    assert (later.info.status, late.info.status) == ("FINISHED", "FINISHED")
+    assert late.data.params["cli.lr"] == "0.1"
+    assert late.data.metrics["top_x40_5"] > 1e308
+    assert late.inputs.dataset_inputs[0].dataset.digest == "00ff"
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_job_once(store_uri: str, tmp_path: Path) -> None:
+    ready, interrupts = tmp_path / "ready", tmp_path / "interrupts"
+    job = f"""
+import signal, time
+signal.signal(signal.SIGINT, lambda *_: open({str(interrupts)!r}, "a").write("x"))
+open({str(ready)!r}, "w").close()
+time.sleep(1.5)
+"""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", LOG, store_uri, sys.executable, "-c", job])
+    wait_for(ready.exists)
+    os.write(terminal, b"\x03")
+    wait_for(interrupts.exists)
+    assert b"points shipped to run" in _read_all(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert interrupts.read_text() == "x"
+    assert status(store_uri) == "FINISHED"  # the job has chosen to go on
+
+
+def _read_all(terminal: int) -> bytes:
+    parts = []
+    while True:
+        try:
+            parts.append(os.read(terminal, 4096))
+        except OSError:  # Linux's way to say that nobody has the other end any more
+            return b"".join(parts)
+
+
+def test_the_supervisor_says_nothing_of_mlflow(store_uri: str) -> None:
+    supervisor = python(f"import sys; sys.argv[1:] = [{store_uri!r}, 'true']\n{LOG}")
+    out, errors = supervisor.communicate(timeout=60)
+    assert (supervisor.returncode, out, errors) == (0, "", "")

@@ -1,0 +1,66 @@
+"""A real training script that knows nothing of hpkb, from `hpkb log` to the store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from stub_job import rows, status, table
+
+from hpkb.ship import supervise
+from hpkb.ship.rundir import RunSettings
+
+TRAIN = '''
+import argparse
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+parser = argparse.ArgumentParser()
+for name, default in [("--lr", 0.01), ("--weight-decay", 0.1), ("--batch-size", 16), ("--dropout", 0.25), ("--seed", 3)]:
+    parser.add_argument(name, type=type(default), default=default)
+args = parser.parse_args()
+torch.manual_seed(args.seed)
+inputs = torch.randn(160, 8)
+data = TensorDataset(inputs, (inputs.sum(1) > 0).long())
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(args.dropout), nn.Linear(16, 2))
+optimizer = torch.optim.AdamW(model.parameters(), lr=2 * args.lr, weight_decay=args.weight_decay)
+loader = DataLoader(data, batch_size=args.batch_size, shuffle=True)
+for epoch in range(3):
+    for x, y in loader:
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        print(repr(loss.item()))
+'''
+
+
+def test_an_unmodified_script_is_in_the_store(store_uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    assert supervise.log(RunSettings(store_uri, "digits"), [sys.executable, str(script), "--lr", "0.02"]) == 0
+    printed = [float(line) for line in capfd.readouterr().out.splitlines()]
+    logged = rows(store_uri, "SELECT value FROM metrics WHERE key = 'train_loss' ORDER BY step")
+    assert [value for (value,) in logged] == printed
+    assert len(printed) == 30
+    params = table(store_uri, "params")
+    assert float(params["learning_rate"]) == 0.04  # what the optimizer has, not what the command line says
+    assert {"cli.lr": "0.02", "weight_decay": "0.1", "batch_size": "16", "dropout": "0.25", "seed": "3",
+            "optimizer": "AdamW"}.items() <= params.items()  # fmt: skip
+    assert status(store_uri) == "FINISHED"
+    client = MlflowClient(store_uri)
+    [run] = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    [split] = run.inputs.dataset_inputs
+    assert run.data.tags["hpkb.split.training.digest"] == split.dataset.digest
+    assert run.data.tags["hpkb.split.training.n"] == "160"
+
+
+def test_a_script_that_raises(store_uri: str, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN + "raise RuntimeError('CUDA out of memory')\n")
+    assert supervise.log(RunSettings(store_uri, "digits"), [sys.executable, str(script)]) == 1
+    assert status(store_uri) == "FAILED"
+    assert table(store_uri, "tags")["hpkb.end.reason"] == "exit status 1: RuntimeError: CUDA out of memory"
