@@ -1,0 +1,251 @@
+"""How the best learning rate moves with another hyperparameter: d ln lr* / d ln knob, with its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import stats
+
+from hpkb.stats import ridge_inference as inference
+from hpkb.stats import shift_model as sm
+from hpkb.stats.ridge_data import Infeasible, RidgeData, Scale, ridge_data, usable
+from hpkb.stats.ridge_inference import EVERYTHING, OTHERS, scaled
+from hpkb.stats.ridge_shape import Shape, interaction_shares, shape
+from hpkb.stats.shift_model import State
+from hpkb.sweep import FloatArray, Sweep
+
+LARGEST_EXPONENT = 3.0
+FEWEST_CONFIGURATIONS = 20
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class RidgePoint:
+    """The best learning rate at a value of the knob, with its 95% interval; in the units of the two."""
+
+    knob: float
+    learning_rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """What a sweep says of the best learning rate along a knob.
+
+    `exponent` is d ln lr* / d ln knob with its 95% interval, None on a side that the runs leave open; None
+    throughout, with the `reason`, where no exponent can be stated. `p_value` is that of no interaction of the two.
+    `interaction_share` is the share of the variance of the fitted response that no sum of main effects can hold.
+    `drawn_for` says for which optimizer `line` stands; `moved_by` what else was allowed to move the best rate.
+    """
+
+    exponent: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    interaction_share: float | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    line: tuple[RidgePoint, ...] = ()
+    reason: str = ""
+    n_configurations: int = 0
+    scale: Scale = "identity"
+    infeasible: Infeasible = "missing"
+    drawn_for: tuple[str, ...] = ()
+    moved_by: tuple[str, ...] = ()
+    unadjusted: tuple[str, ...] = ()
+
+
+def fit_ridge(sweep: Sweep, knob: str) -> Ridge:
+    """The ridge of the learning rate along a knob, "weight_decay" or "batch_size".
+
+    The shift model on configuration means, weighted by their seeds: objective = f(ln lr - exponent · ln knob -
+    other shifts) + main effects, f a cubic spline. Diverged runs are missing at first; where no rise to the right
+    is seen without them, they count as the worst value.
+    """
+    runs = usable(sweep, knob)
+    if runs is None or runs.n_runs == 0:
+        return Ridge(reason=f"learning rate and {_words(knob)} were not both varied")
+    tried = runs.n_configurations
+    if (runs.subset(~runs.infeasible)).n_configurations < FEWEST_CONFIGURATIONS:
+        return Ridge(reason=_too_few(runs, knob), n_configurations=tried)
+    for name in ("learning_rate", knob):
+        parameter = runs.hyperparameter(name)
+        if parameter is None or np.unique(parameter.values).size < 3:
+            return Ridge(reason=f"{_words(name)} took fewer than three values", n_configurations=tried)
+    return _fit(runs, knob)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _too_few(runs: Sweep, knob: str) -> str:
+    there = runs.subset(~runs.infeasible).n_configurations
+    noun = "configuration" if there == 1 else "configurations"
+    return (
+        f"{there} feasible {noun} with a positive {_words(knob)} are too few: "
+        f"at least {FEWEST_CONFIGURATIONS} are needed, and 40 or more for a useful interval"
+    )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """The best fit of one version of the data; `predicts` is the rank correlation of left-out predictions."""
+
+    data: RidgeData
+    scale: Scale
+    infeasible: Infeasible
+    best: State
+    predicts: float
+
+    @cached_property
+    def shape(self) -> Shape:
+        return shape(self.data, self.best)
+
+
+def _fit(runs: Sweep, knob: str) -> Ridge:
+    chosen = _choose(runs, knob, "missing")
+    if not chosen.shape.has_minimum and runs.infeasible.any():
+        with_infeasible = _choose(runs, knob, "worst")
+        chosen = with_infeasible if with_infeasible.shape.has_minimum else chosen
+    return _conclude(chosen, runs.n_configurations)
+
+
+def _choose(runs: Sweep, knob: str, infeasible: Infeasible) -> _Candidate:
+    """The scale and the number of splines with which the model predicts best; the first where several do alike."""
+    scales: tuple[Scale, Scale] = ("identity", "scores")
+    coarse = max((_candidate(runs, knob, scale, infeasible) for scale in scales), key=lambda c: c.predicts)
+    return max(coarse, _finer(coarse), key=lambda c: c.predicts)
+
+
+def _candidate(runs: Sweep, knob: str, scale: Scale, infeasible: Infeasible) -> _Candidate:
+    data = ridge_data(runs, knob, scale, infeasible)
+    best = _search(data)
+    return _Candidate(data, scale, infeasible, best, _predicts(data, best))
+
+
+def _finer(coarse: _Candidate) -> _Candidate:
+    """The same with more splines, from where the coarse fit stands: a cliff needs them, and they need runs."""
+    model = coarse.data.model
+    if model.y.size < 4 * (model.additive.shape[1] + model.columns):
+        return coarse
+    data = replace(coarse.data, model=replace(model, columns=model.columns + 4))
+    best = sm.descend(data.model, sm.evaluate(data.model, coarse.best.theta), EVERYTHING, 8)
+    return replace(coarse, data=data, best=best, predicts=_predicts(data, best))
+
+
+def _search(data: RidgeData) -> State:
+    """The best fit over all exponents and shifts, one row: a coarse grid, then the best four of it to the bottom."""
+    q = data.model.shifts.shape[1]
+    starts = [np.zeros(q)]
+    for column in data.jumps:
+        starts += [np.where(np.arange(q) == column, shift, 0.0) for shift in (-3.0, 3.0)]
+    exponents = np.linspace(-LARGEST_EXPONENT, LARGEST_EXPONENT, 9)
+    theta = np.repeat(np.array(starts), exponents.size, axis=0)
+    theta[:, 0] = np.tile(exponents, len(starts))
+    rough = sm.descend(data.model, sm.evaluate(data.model, theta), OTHERS, 2)
+    deepest = np.argsort(rough.rss, kind="stable")[:4]
+    best = sm.descend(data.model, rough.take(deepest), EVERYTHING, 12)
+    return best.take(int(best.rss.argmin()))
+
+
+def _predicts(data: RidgeData, best: State) -> float:
+    """Spearman's correlation of each configuration with its prediction from the others: blind to the scale."""
+    model = data.model
+    design = scaled(np.concatenate([best.design, sm.shift_tangent(model, best, EVERYTHING)], axis=-1))
+    hat = np.minimum(sm.leverage(model, design)[0], 0.99)
+    left_out = model.y - best.residual[0] / (1 - hat) / model.root_weights
+    if np.ptp(model.y) == 0 or np.ptp(left_out) == 0:
+        return 0.0
+    return float(stats.spearmanr(left_out, model.y).statistic)
+
+
+def _conclude(chosen: _Candidate, tried: int) -> Ridge:
+    data, best = chosen.data, chosen.best
+    exponent = float(best.theta[0, 0])
+    grid = _grid(exponent, float(inference.score(data.model, best).error[0]))
+    profile = _profile(data, best, grid)
+    null = profile.take(int(np.flatnonzero(grid == 0.0)[0]))
+    interval = _interval(data, best, grid, profile)
+    common = Ridge(
+        p_value=inference.interaction_p(data.model, null, best), n_configurations=tried, scale=chosen.scale,
+        infeasible=chosen.infeasible, drawn_for=data.drawn_for, moved_by=data.moved_by, unadjusted=data.unadjusted,
+    )  # fmt: skip
+    if inference.learning_rate_p(data.model) > ALPHA:
+        return replace(common, reason="the learning rate itself has no effect that stands out of the noise")
+    common = _with_share(common, data, best, interval)
+    if not chosen.shape.has_minimum:
+        return replace(common, reason=chosen.shape.reason)
+    low, high = (bound if math.isfinite(bound) else None for bound in interval)
+    return replace(common, exponent=exponent, low=low, high=high, line=_line(data, chosen.shape))
+
+
+def _grid(exponent: float, error: float) -> FloatArray:
+    """Exponents to try: coarse over all, fine around the best, with 0 and the best themselves among them."""
+    coarse = np.linspace(-LARGEST_EXPONENT, LARGEST_EXPONENT, 25)
+    fine = exponent + np.clip(error, 1e-4, 0.5) * np.linspace(-6, 6, 17)
+    inside = fine[np.abs(fine) < LARGEST_EXPONENT]
+    return np.unique(np.concatenate([[0.0, exponent], coarse, inside]))
+
+
+def _profile(data: RidgeData, best: State, exponents: FloatArray) -> State:
+    """The best fit at each exponent."""
+    theta = np.repeat(best.theta, exponents.size, axis=0)
+    theta[:, 0] = exponents
+    return sm.descend(data.model, sm.evaluate(data.model, theta), OTHERS, 2)
+
+
+def _interval(data: RidgeData, best: State, grid: FloatArray, profile: State) -> tuple[float, float]:
+    """The exponents around the best that the score test does not refuse, widened to the delta interval if wider.
+
+    Inverting a test needs no assumption that the exponent is well determined, and may leave a side open
+    (Fieller 1954; Gleser & Hwang 1987 show that an interval that cannot is wrong for such a quantity).
+    """
+    tests = inference.score(data.model, profile)
+    exponent = float(best.theta[0, 0])
+    start = int(np.searchsorted(grid, exponent))
+    at_best = inference.score(data.model, best)
+    delta = at_best.critical * float(at_best.error[0])
+    low = _crossing(grid[: start + 1][::-1], tests.t[: start + 1][::-1], tests.critical)
+    high = _crossing(grid[start:], tests.t[start:], tests.critical)
+    return _open(min(low, exponent - delta)), _open(max(high, exponent + delta))
+
+
+def _open(bound: float) -> float:
+    return math.copysign(math.inf, bound) if abs(bound) >= LARGEST_EXPONENT else bound
+
+
+def _crossing(grid: FloatArray, t: FloatArray, critical: float) -> float:
+    """Where |t| first passes the critical value on the way from the first exponent; infinite where it never does."""
+    beyond = np.flatnonzero(t[1:] > critical) + 1
+    if not beyond.size:
+        return math.copysign(math.inf, grid[-1] - grid[0] if grid.size > 1 else grid[0])
+    i = int(beyond[0])
+    before = min(float(t[i - 1]), critical)
+    share = (critical - before) / (float(t[i]) - before)
+    return float(grid[i - 1] + share * (grid[i] - grid[i - 1]))
+
+
+def _with_share(common: Ridge, data: RidgeData, best: State, interval: tuple[float, float]) -> Ridge:
+    """The interaction's share at the best exponent, and its range over the exponents of the interval."""
+    low, high = np.clip(interval, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+    exponents = np.concatenate([[best.theta[0, 0]], np.linspace(low, high, 5)])
+    shares = interaction_shares(data, _profile(data, best, exponents))
+    least = 0.0 if low <= 0.0 <= high else float(shares.min())
+    return replace(
+        common, interaction_share=float(shares[0]), share_low=least, share_high=float(shares.max()),
+    )  # fmt: skip
+
+
+def _line(data: RidgeData, found: Shape) -> tuple[RidgePoint, ...]:
+    """The best learning rate along the knob, at the most common optimizer, with the band of the delta method."""
+    values = np.unique(data.knob)
+    if values.size > 12:
+        values = np.linspace(values[0], values[-1], 13)
+    points = np.column_stack([values, *found.along(values - data.knob.mean())])
+    points = np.exp(np.clip(points, -300.0, 300.0))
+    return tuple(RidgePoint(*(float(x) for x in row)) for row in points)
