@@ -168,13 +168,19 @@ def import_(
 
     Example: hpkb import sweep.parquet --task-column task --seed-column seed --objective val_acc:max
     """
+    from hpkb import present
     from hpkb.pipeline import import_table
+    from hpkb.sources.table import Layout, open_table
 
-    report = import_table(
-        source, Path(kb), task_column=task_column, run_column=run_column, seed_column=seed_column, objective=objective,
-        mapping=_pairs(mapping, "--map"), fixed=_pairs(fixed, "--fixed"), curves=curves,
-    )  # fmt: skip
-    click.echo(report)
+    layout = Layout(
+        task_column=task_column,
+        run_column=run_column,
+        seed_column=seed_column,
+        objective=objective,
+        mapping=_pairs(mapping, "--map"),
+        fixed=_pairs(fixed, "--fixed"),
+    )
+    click.echo(present.ingested(import_table(open_table(source, layout, curves), Path(kb))))
 
 
 @cli.command()

@@ -6,9 +6,10 @@ leaves the file as it was, and leaves no file where there was none.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from hpkb.errors import SourceError
 from hpkb.kb import load_sweeps
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
+from hpkb.kb.outcomes import set_objective
 from hpkb.kb.store import writing
-from hpkb.sources import Source, open_source
-from hpkb.sources.table import open_table
+from hpkb.sources import Source, open_source, parse_objective
 from hpkb.sweep import Sweep
 
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
@@ -46,23 +47,23 @@ class AnalysisSettings:
 
 @dataclass(frozen=True)
 class AnalysisReport:
-    """What an analysis did. `verdicts` counts the findings; `handbook` is None where no page was asked for."""
+    """What an analysis did. `ingested` is None where no store was read; `verdicts` counts the findings."""
 
-    ingested: str
-    n_tasks: int = 0
-    n_runs: int = 0
-    verdicts: Mapping[str, int] = field(default_factory=dict)
-    handbook: Path | None = None
+    ingested: IngestReport | None
+    n_tasks: int
+    n_runs: int
+    verdicts: Mapping[str, int]
+    handbook: Path | None
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
-        handbook = None if self.handbook is None else str(self.handbook)
         return {
-            "ingested": self.ingested,
+            "source": None if self.ingested is None else asdict(self.ingested),
+            "points": 0 if self.ingested is None else self.ingested.points,
             "tasks": self.n_tasks,
             "runs": self.n_runs,
             "findings": dict(self.verdicts),
-            "handbook": handbook,
+            "handbook": None if self.handbook is None else str(self.handbook),
         }
 
 
@@ -93,41 +94,42 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
     return report
 
 
-def import_table(path: Path, kb: Path, **options: Any) -> str:
-    """Brings a table of runs into the knowledge base and returns one line that says what came in.
-
-    The options are those of `hpkb.sources.table.open_table`.
-    """
-    source = open_table(path, **options)
+def import_table(source: Source, kb: Path) -> IngestReport:
+    """Brings a table of runs into the knowledge base and returns what came in."""
     with writing(kb) as connection:
-        return str(_bring_in(connection, source, (), None))
+        return _bring_in(connection, source, (), None)
 
 
 def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> AnalysisReport:
     source = open_source(settings.source) if settings.source else None
     with writing(settings.kb) as connection:
         say("reading runs")
-        ingested = _bring_in(connection, source, settings.experiments, settings.objective)
+        ingested = (
+            None
+            if source is None
+            else _bring_in(connection, source, settings.experiments, settings.objective)
+        )
+        if source is None and settings.objective:
+            set_objective(connection, parse_objective(settings.objective))
         sweeps = load_sweeps(connection)
         _check_comparable(sweeps, settings)
         base = KnowledgeBase(connection)
-        made_with = _made_with(settings)
         if settings.dry_run:
             raise _DryRun(_report(ingested, sweeps, [], None))
-        if ingested.changes or base.get_meta(_ANALYSIS) != made_with:
+        made_with = _made_with(settings, sweeps)
+        if base.meta.get(_ANALYSIS) != made_with:
             _mine_and_save(base, sweeps, settings, say)
-            base.set_meta(_ANALYSIS, made_with)
+            base.meta[_ANALYSIS] = made_with
         return _report(ingested, sweeps, [f.verdict for f in base.findings()], settings.handbook)
 
 
 def _bring_in(
-    connection: duckdb.DuckDBPyConnection, source: Source | None, experiments: Sequence[str], objective: str | None
+    connection: duckdb.DuckDBPyConnection, source: Source, experiments: Sequence[str], objective: str | None
 ) -> IngestReport:
     try:
         return ingest(connection, source, experiments, objective)
     finally:
-        if source is not None:
-            source.close()
+        source.close()
 
 
 def _mine_and_save(
@@ -151,13 +153,23 @@ def _check_comparable(sweeps: Sequence[Sweep], settings: AnalysisSettings) -> No
     )
 
 
-def _made_with(settings: AnalysisSettings) -> str:
-    """What the findings depend on beside the runs."""
-    return f"hpkb {hpkb.__version__}; seed {settings.seed}; miners {' '.join(sorted(settings.miners)) or 'all'}"
+def _made_with(settings: AnalysisSettings, sweeps: Sequence[Sweep]) -> str:
+    """What the findings depend on: a second analysis of the same runs with the same settings need not mine again."""
+    digest = hashlib.blake2b(digest_size=16)
+    for sweep in sweeps:
+        digest.update(
+            repr((sweep.task, sweep.objective, sweep.run_ids, sorted(sweep.fixed.items()))).encode()
+        )
+        digest.update(sweep.y.tobytes() + sweep.infeasible.tobytes() + sweep.configuration.tobytes())
+        for parameter in sweep.hyperparameters:
+            digest.update(repr((parameter.name, parameter.scale, parameter.levels)).encode())
+            digest.update(parameter.values.tobytes())
+    miners = " ".join(sorted(settings.miners)) or "all"
+    return f"hpkb {hpkb.__version__}; seed {settings.seed}; miners {miners}; runs {digest.hexdigest()}"
 
 
 def _report(
-    ingested: IngestReport, sweeps: Sequence[Sweep], verdicts: Sequence[str], handbook: Path | None
+    ingested: IngestReport | None, sweeps: Sequence[Sweep], verdicts: Sequence[str], handbook: Path | None
 ) -> AnalysisReport:
     runs = sum(sweep.n_runs for sweep in sweeps)
-    return AnalysisReport(str(ingested), len(sweeps), runs, dict(sorted(Counter(verdicts).items())), handbook)
+    return AnalysisReport(ingested, len(sweeps), runs, dict(sorted(Counter(verdicts).items())), handbook)

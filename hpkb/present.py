@@ -18,6 +18,7 @@ from hpkb.findings import Finding
 from hpkb.names import lookup
 
 if TYPE_CHECKING:
+    from hpkb.kb.ingest import IngestReport
     from hpkb.pipeline import AnalysisReport
 
 _STYLE = {"supported": "green", "rejected": "red", "insufficient": "dim"}
@@ -82,13 +83,31 @@ def analysis(report: AnalysisReport, format_: str) -> str:
     """Returns what an analysis did: what came in, what was found, where the pages are."""
     if format_ == "json":
         return json.dumps(report.to_json(), indent=1)
-    lines = [report.ingested]
+    lines = [] if report.ingested is None else [ingested(report.ingested)]
+    lines.append(f"{report.n_runs} runs with an outcome, on {_count(report.n_tasks, 'task')}")
     if report.verdicts:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in report.verdicts.items())
-        lines.append(f"{sum(report.verdicts.values())} findings on {report.n_tasks} tasks: {counts}")
+        lines.append(f"{_count(sum(report.verdicts.values()), 'finding')}: {counts}")
     if report.handbook:
         lines.append(f"Handbook: {report.handbook / 'index.html'}")
     return "\n".join(lines)
+
+
+def ingested(report: IngestReport) -> str:
+    """Returns what came in from a store, in a line, and what had to be altered on the way, in lines of their own."""
+    changes = (
+        f"{report.new} new, {report.changed} changed, {report.removed} removed, {report.unchanged} as before"
+    )
+    lines = [f"{report.source}: {changes}; {report.points:,} points read", *report.notes]
+    if report.without_objective:
+        lines.append(
+            f"No objective is known for {', '.join(report.without_objective)}. Give one: --objective METRIC:min"
+        )
+    return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _recommendation_table(document: dict[str, Any]) -> str:
