@@ -1,0 +1,161 @@
+"""The command line as its user meets it: help, formats, exit statuses, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+from pathlib import Path
+
+import click
+import pytest
+from conftest import Hpkb, write_store
+
+from hpkb.cli import cli
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help_with_an_example_and_stands_in_the_readme(name: str) -> None:
+    command = cli.commands[name]
+    assert command.help
+    assert "Example: " in command.help
+    assert f"hpkb {name}" in command.help
+    assert f"hpkb {name}" in README.read_text()
+    assert all(p.help for p in command.params if isinstance(p, click.Option)), "an option without help"
+
+
+def test_a_command_that_is_not_there(hpkb: Hpkb) -> None:
+    result = hpkb("anlyze")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def analyzed(planted_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a knowledge base and a handbook made from the planted store."""
+    from hpkb.pipeline import AnalysisSettings, analyze_store
+
+    folder = tmp_path_factory.mktemp("analyzed")
+    analyze_store(
+        AnalysisSettings(
+            f"sqlite:///{planted_store}", folder / "hpkb.duckdb", handbook=folder / "handbook", workers=2
+        )
+    )
+    return folder
+
+
+def test_analyze_from_store_to_pages(analyzed: Path, hpkb: Hpkb) -> None:
+    assert (analyzed / "handbook" / "index.html").exists()
+    found = json.loads(hpkb("findings", "--format", "json", cwd=analyzed).stdout)
+    optimum = [f for f in found if f["quantity"] == "optimum" and f["hyperparameters"] == ["learning_rate"]]
+    assert {f["task"] for f in optimum} == {"alpha", "beta", "gamma"}
+    assert {f["verdict"] for f in optimum} == {"supported"}
+    assert all(f["comparisons"] == found[0]["comparisons"] for f in found if f["p_value"] is not None)
+
+
+def test_a_diverged_run_is_infeasible_and_never_the_best(analyzed: Path) -> None:
+    import hpkb as package
+
+    with package.open(analyzed / "hpkb.duckdb") as base:
+        query = "SELECT count(*), count(objective_min), max(learning_rate) FILTER (NOT infeasible) FROM run_matrix"
+        infeasible = base.sql(query + " WHERE infeasible").fetchone()
+        best = base.sql(
+            "SELECT infeasible FROM run_matrix ORDER BY objective_min NULLS LAST LIMIT 1"
+        ).fetchone()
+    assert infeasible[0] > 0
+    assert infeasible[1] == 0
+    assert best == (False,)
+
+
+def test_a_second_analysis_reads_only_what_is_new(analyzed: Path, planted_store: Path, hpkb: Hpkb) -> None:
+    before = (analyzed / "handbook" / "index.html").read_bytes()
+    result = hpkb("analyze", "--tracking-uri", f"sqlite:///{planted_store}", "--format", "json", cwd=analyzed)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["points"] == 0
+    assert (analyzed / "handbook" / "index.html").read_bytes() == before
+
+
+def test_recommendations_in_every_format(analyzed: Path, hpkb: Hpkb) -> None:
+    document = json.loads(hpkb("recommend", "--task", "alpha", "--format", "json", cwd=analyzed).stdout)
+    assert document["verdict"] == "recommended"
+    rate = document["configurations"][0]["values"]["learning_rate"]
+    assert 0.0008 < rate < 0.06
+    assert hpkb("recommend", "--task", "alpha", "--format", "args", cwd=analyzed).stdout.startswith(
+        "--lr 0.0"
+    )
+    assert "learning_rate" in hpkb("recommend", "--k", "2", cwd=analyzed).stdout
+    assert "learning_rate:" in hpkb("recommend", "--format", "yaml", cwd=analyzed).stdout
+    unknown = hpkb("recommend", "--task", "delta", cwd=analyzed)
+    assert unknown.returncode == 1
+    assert "alpha" in unknown.stderr
+
+
+def test_findings_as_csv(analyzed: Path, hpkb: Hpkb) -> None:
+    rows = list(csv.DictReader(io.StringIO(hpkb("findings", "--format", "csv", cwd=analyzed).stdout)))
+    assert rows
+    assert {row["verdict"] for row in rows} <= {"supported", "rejected", "insufficient"}
+
+
+def test_explain_and_doctor(analyzed: Path, hpkb: Hpkb) -> None:
+    assert "When it misleads" in hpkb("explain", "lr_weight_decay").stdout
+    assert hpkb("explain", "lr_weight").returncode == 2
+    result = hpkb("doctor", cwd=analyzed)
+    assert result.returncode == 0, result.stdout
+    assert "a child process is captured" in result.stdout
+
+
+def bad_store(folder: Path, kind: str) -> list[str]:
+    """Prepares one kind of bad input in `folder` and returns the arguments of `hpkb analyze`."""
+    if kind == "not there":
+        return ["--tracking-uri", "sqlite:///absent.db"]
+    if kind == "corrupted":
+        (folder / "mlflow.db").write_bytes(b"SQLite format 3\x00" + b"\x07" * 5000)
+    elif kind == "no SQLite":
+        (folder / "mlflow.db").write_text("run_id,loss\n")
+    elif kind == "another database":
+        with sqlite3.connect(folder / "mlflow.db") as connection:
+            connection.execute("CREATE TABLE runs (id)")
+    else:
+        write_store(folder / "mlflow.db", {"alpha": -5.0}, n_runs={"no runs": 0, "one run": 1}.get(kind, 3))
+    extra = {"unknown experiment": ["--experiment", "nope"], "unknown objective": ["--objective", "nope:min"]}
+    return extra.get(kind, [])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("not there", "corrupted", "no SQLite", "another database", "no runs", "one run"),
+        *("unknown experiment", "unknown objective"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(kind: str, hpkb: Hpkb, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    arguments = bad_store(folder, kind)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = hpkb("analyze", *arguments)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("hpkb: ")
+    assert "Traceback" not in result.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_dry_run_writes_nothing(planted_store: Path, hpkb: Hpkb, tmp_path: Path) -> None:
+    result = hpkb("analyze", "--dry-run", "--tracking-uri", f"sqlite:///{planted_store}")
+    assert result.returncode == 0, result.stderr
+    assert "120" in result.stdout
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_import_then_analyze(hpkb: Hpkb, tmp_path: Path) -> None:
+    table = tmp_path / "here" / "sweep.csv"
+    rows = [f"{10 ** (-i / 10):.4g},{i % 2},{0.1 + abs(i - 20) / 40 + 0.01 * (i % 2)}" for i in range(40)]
+    table.write_text("lr,seed,val_loss\n" + "\n".join(rows) + "\n")
+    imported = hpkb("import", "sweep.csv", "--objective", "val_loss:min", "--seed-column", "seed")
+    assert imported.returncode == 0, imported.stderr
+    result = hpkb("analyze", "--format", "json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["runs"] == 40
