@@ -374,11 +374,26 @@ def demo(quick: bool, directory: Path, handbook: Path | None, workers: int | Non
 
     Example: hpkb demo --quick
     """
-    from hpkb.demo import demonstrate
+    from hpkb import present
+    from hpkb.demo import progress_bar, run_demo
+    from hpkb.pipeline import AnalysisSettings, analyze_store
 
-    demonstrate(
-        directory, handbook or directory / "handbook", quick, workers or len(os.sched_getaffinity(0)), seed
+    workers = workers or len(os.sched_getaffinity(0))
+    try:
+        with progress_bar(sys.stderr) as progress:
+            trained = run_demo(directory, quick, workers, seed, progress)
+    except KeyboardInterrupt:
+        raise HpkbError("Stopped; what ended is kept, and the same command goes on from there.") from None
+    settings = AnalysisSettings(
+        source=trained.tracking_uri,
+        kb=directory / "hpkb.duckdb",
+        handbook=handbook or directory / "handbook",
+        workers=workers,
+        seed=seed,
     )
+    with present.stages(sys.stderr) as say:
+        report = analyze_store(settings, say)
+    click.echo(present.demo(trained, report))
 
 
 def _open(kb: str) -> KnowledgeBase:

@@ -18,6 +18,7 @@ from hpkb.findings import Finding
 from hpkb.names import lookup
 
 if TYPE_CHECKING:
+    from hpkb.demo import DemoReport
     from hpkb.kb.ingest import IngestReport
     from hpkb.pipeline import AnalysisReport
 
@@ -91,6 +92,20 @@ def analysis(report: AnalysisReport, format_: str) -> str:
     if report.handbook:
         lines.append(f"Handbook: {report.handbook / 'index.html'}")
     return "\n".join(lines)
+
+
+def demo(trained: DemoReport, report: AnalysisReport) -> str:
+    """Returns what the demo did and where to go on."""
+    ran = f"{trained.trained} runs in {trained.seconds:.0f} s" + (
+        f", {trained.skipped} before" * bool(trained.skipped)
+    )
+    handbook = report.handbook
+    return "\n".join([
+        ran,
+        analysis(report, "table"),
+        f"Open it:  hpkb browse {handbook}    or the file itself in a browser",
+        f"The runs: mlflow ui --backend-store-uri {trained.tracking_uri}",
+    ])  # fmt: skip
 
 
 def ingested(report: IngestReport) -> str:
