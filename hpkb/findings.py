@@ -7,9 +7,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from hpkb.sweep import Sweep
 
 Verdict = Literal["supported", "rejected", "insufficient"]
+
+LEVEL = 0.05  # at which a finding's own p-value bears its verdict, before the correction for all comparisons
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,8 @@ class Finding:
 
     `estimate`, `low`, `high` are in `unit`; None where there is nothing to state. `claim` is the sentence for the
     verdict; `claim_if_insufficient` replaces it when the correction for all comparisons of the report takes the
-    verdict away. `figure` holds the numbers of the chart (JSON values only), so that a page computes none.
+    verdict away. `condition` says of which part of the task it holds ("optimizer=SGD"), empty for the whole.
+    `figure` holds the numbers of the chart (JSON values only), so that a page computes none.
     """
 
     miner: str
@@ -43,12 +49,14 @@ class Finding:
     caveats: tuple[str, ...] = ()
     run_ids: tuple[str, ...] = ()
     claim_if_insufficient: str = ""
+    condition: str = ""
     figure: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """A name that stays the same from one analysis to the next: a digest of what is asked, not of the answer."""
         asked = json.dumps([self.miner, self.task, self.quantity, list(self.hyperparameters)])
+        asked += self.condition
         return hashlib.blake2b(asked.encode(), digest_size=6).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -57,10 +65,39 @@ class Finding:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         return {"id": self.id, **{name: _plain(value) for name, value in values.items()}}
 
+    def judged(self) -> Finding:
+        """The finding as it stands, or without its verdict where its own p-value does not bear it."""
+        if self.p_value is None:
+            return self.insufficient("no test: too few runs, or not told apart from another hyperparameter")
+        return self if self.p_value <= LEVEL else self.insufficient(f"p = {self.p_value:.2g}: may be noise")
+
     def insufficient(self, reason: str) -> Finding:
         """The same finding with its verdict taken away, and why."""
         claim = self.claim_if_insufficient or self.claim
         return replace(self, verdict="insufficient", claim=claim, caveats=(*self.caveats, reason))
+
+
+class Evidence(TypedDict):
+    """The fields of a finding that say what it rests on."""
+
+    task: str
+    n_runs: int
+    n_configurations: int
+    n_seeds: int
+    infeasible_share: float
+    run_ids: tuple[str, ...]
+
+
+def evidence(sweep: Sweep) -> Evidence:
+    """Returns what a finding on the runs of `sweep` rests on: `Finding(..., **evidence(sweep))`."""
+    return {
+        "task": sweep.task,
+        "n_runs": sweep.n_runs,
+        "n_configurations": sweep.n_configurations,
+        "n_seeds": sweep.n_seeds,
+        "infeasible_share": sweep.infeasible_share,
+        "run_ids": sweep.run_ids,
+    }
 
 
 def _plain(value: Any) -> Any:

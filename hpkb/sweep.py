@@ -102,3 +102,13 @@ class Sweep:
             self.task, self.objective, tuple(self.run_ids[i] for i in index), configuration.astype(np.int64),
             self.seed[index], self.y[index], self.infeasible[index], parameters, self.fixed,
         )  # fmt: skip
+
+
+def metric_of(sweep: Sweep) -> str:
+    """The objective's metric without its direction: "val_loss" of "val_loss:min"."""
+    return sweep.objective.rpartition(":")[0] or sweep.objective
+
+
+def direction_of(sweep: Sweep) -> float:
+    """What to multiply `y` by to have the objective as it was logged: -1 where higher is better, else 1."""
+    return -1.0 if sweep.objective.endswith(":max") else 1.0
