@@ -12,6 +12,7 @@ from hpkb.ship.liveness import job_alive
 from hpkb.ship.rundir import RunDir
 
 POLL = 0.5  # seconds between two looks at the spool
+LOCK_PATIENCE = 60.0  # seconds; a `hpkb sync` that passes by lets go of a running job soon
 PATIENCE = 600.0  # seconds that a finished job waits for its store; after that, `hpkb sync`
 
 
@@ -19,7 +20,7 @@ def main() -> int:
     """The exit status: 0 when the run is in the store or another process ships it, 1 when it is left to `hpkb sync`."""
     run = RunDir.open(sys.argv[1])
     os.nice(5)  # the job comes first
-    with run.lock() as held:
+    with run.lock(LOCK_PATIENCE) as held:
         if not held:
             return 0
         courier = Courier(run, usable(run.settings.tracking_uri))

@@ -98,7 +98,7 @@ class Batch:
         n = None if record.get("n") is None else int(record["n"])
         self.splits.append(Split(role, str(record.get("dataset")), digest, n, str(record.get("digest_of", "all"))))
         tag = f"hpkb.split.{role}"
-        if self.known_tags.get(f"{tag}.digest", digest) == digest:  # of several sets in one role, the tags say the first
+        if self.known_tags.get(f"{tag}.digest", digest) == digest:  # the tags tell of a role's first set
             self.add_tags({f"{tag}.digest": digest} | ({} if n is None else {f"{tag}.n": n}))
 
     def _key(self, name: str) -> str:

@@ -54,10 +54,13 @@ class Witness:
             said = f"{reason}: {failure}" if failure and status != "FINISHED" and failure not in reason else reason
             return Ending(status, said, at, dropped)
         if processes and set(processes) == set(self.ranks) - {SUPERVISOR}:
-            first = min(processes, key=lambda file: (processes[file].get("status") == "FINISHED", self.ranks.get(file, 0)))
-            return Ending(str(processes[first].get("status")), str(processes[first].get("reason")), self.last_time, dropped)
+            ranked = sorted(processes, key=lambda file: self.ranks.get(file, 0))
+            told = min((processes[file] for file in ranked), key=lambda end: end.get("status") == "FINISHED")
+            return Ending(str(told.get("status")), str(told.get("reason")), self.last_time, dropped)
         return Ending("KILLED", UNSAID, self.last_time, dropped)
 
 
 def _failure(ends: list[Mapping[str, Any]]) -> str:
-    return next((str(end["reason"]) for end in ends if end.get("status") != "FINISHED" and end.get("reason")), "")
+    """The reason of the first process that failed; what others say after it is mostly its consequence."""
+    failed = [end for end in ends if end.get("status") != "FINISHED" and end.get("reason")]
+    return str(min(failed, key=lambda end: float(end.get("ended_at") or 0.0))["reason"]) if failed else ""

@@ -33,6 +33,7 @@ class InlineRun:
         self._params = params
         self._run: RunDir | None = None
         self._shipper: subprocess.Popen[bytes] | None = None
+        self._process = 0  # a child that is forked inside the context leaves it too, and has no say
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Records metrics. Never blocks, never raises. `step` is an optimizer step; without it, the one counted."""
@@ -51,7 +52,7 @@ class InlineRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._run is None:
+        if self._run is None or os.getpid() != self._process:
             return
         status, reason = _ending(kind, error)
         session.stop(status, reason, 0 if kind is None else None)
@@ -64,7 +65,7 @@ class InlineRun:
             session.start(joined)
             return
         try:
-            self._run = RunDir.create(self._settings)
+            self._run, self._process = RunDir.create(self._settings), os.getpid()
             launch.record(self._run, {"type": "child", "pid": os.getpid()})
             self._shipper = launch.detach(self._run, self._settings.tracking_uri)
         except (HpkbError, OSError) as error:

@@ -7,6 +7,7 @@ import json
 import posixpath
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 MAX_KEY = 250  # characters, of a param, a metric and a tag
@@ -22,6 +23,7 @@ _EMPTY = "_x110000_"  # one beyond the last character there is
 _LONG = re.compile(r"_xk([0-9a-f]{16})_$")
 
 
+@lru_cache(maxsize=4096)  # the same few names come with every step
 def encode_key(name: str) -> str:
     """The name as MLflow accepts it: unchanged where it can be, else each refused character as `_x40_` (for `@`).
 

@@ -1,4 +1,4 @@
-"""Starts a job so that it is captured, and records what is known of it outside of it. Imports the standard library only."""
+"""Starts a job so that it is captured, and records what is known of it from outside. Standard library only."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ def detach(run: RunDir, tracking_uri: str) -> subprocess.Popen[bytes]:
     """Starts a process of its own session that ships the run and outlives this one; raises OSError."""
     base = {name: value for name, value in os.environ.items() if name != RUN_DIR}
     base["PYTHONPATH"] = os.pathsep.join([*_python_path(base), str(PACKAGE.parent)])
-    base["MLFLOW_TRACKING_URI"] = tracking_uri  # not among the arguments, where every user of the machine would see it
+    base["MLFLOW_TRACKING_URI"] = tracking_uri  # as an argument, all users could see it
     return subprocess.Popen(
-        [sys.executable, "-m", "hpkb.ship", str(run.path)],
-        env=base, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        [sys.executable, "-m", "hpkb.ship", str(run.path)], env=base, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 

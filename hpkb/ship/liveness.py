@@ -24,7 +24,7 @@ def job_alive(run: RunDir) -> bool:
 
 
 def writer_alive(run: RunDir, spool: Path) -> bool:
-    """Whether the process that writes this spool file is there; on another machine, whether it wrote in the last hour."""
+    """Whether the writer of this spool file is there; on another machine, whether it wrote in the last hour."""
     try:
         written = spool.stat().st_mtime
     except FileNotFoundError:

@@ -161,11 +161,11 @@ class RunDir:
         )
 
     @contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Gives True while this process alone may ship the folder, False at once where another one does."""
+    def lock(self, patience: float = 0.0) -> Iterator[bool]:
+        """Gives True while the caller alone may ship the folder, False where another still does after `patience` s."""
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            yield _flocked(descriptor)
+            yield _flocked(descriptor, time.monotonic() + patience)
         finally:
             os.close(descriptor)
 
@@ -202,12 +202,15 @@ def _new_key() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
-def _flocked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _flocked(descriptor: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
 
 
 def _write_whole(path: Path, document: Mapping[str, Any], durable: bool = True) -> None:

@@ -75,7 +75,9 @@ class Shipment:
         else:
             run_id = self._store.find_run(experiment, RUN_KEY, self._run.path.name)
         recorded = self._store.recorded(run_id) if run_id else Recorded({}, tags)
-        run_id = run_id or self._store.create_run(experiment, self._run.settings.run_name, int(self._run.created_at * 1000), tags)
+        if run_id is None:
+            started = int(self._run.created_at * 1000)
+            run_id = self._store.create_run(experiment, self._run.settings.run_name, started, tags)
         progress = Progress(run_id)
         self._run.save(progress, durable=True)
         return progress, recorded

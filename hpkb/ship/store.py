@@ -73,8 +73,8 @@ class Store:
             if found is None:
                 return self._new_experiment(name)
         if found.lifecycle_stage == "deleted":
-            raise TrackingError(f"Experiment '{name}' is deleted in MLflow. Restore it "
-                                f"(mlflow experiments restore -x {found.experiment_id}) or name another one.")  # fmt: skip
+            restore = f"mlflow experiments restore -x {found.experiment_id}"
+            raise TrackingError(f"Experiment '{name}' is deleted in MLflow. Restore it ({restore}) or name another.")
         return str(found.experiment_id)
 
     def _new_experiment(self, name: str) -> str:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -40,49 +41,51 @@ def log(
     try:
         run = RunDir.create(settings)
     except SourceError as error:
-        print(f"hpkb: {error} The command runs without capture.", file=out)
+        _say(f"{error} The command runs without capture.", out)
         return launch.exit_status(_run_plainly(command))
     if not wait:
         return launch.exit_status(_run_captured(run, command, lambda: _detach(run, settings, out)))
-    with run.lock():
-        shipping = _Shipping(Courier(run, settings.tracking_uri))
-        returncode = _run_captured(run, command, shipping.start)
-        shipping.conclude(run, patience, out)
+    shipping = _Shipping(run, settings.tracking_uri, patience)
+    returncode = _run_captured(run, command, shipping.start)
+    shipping.conclude(out)
     return launch.exit_status(returncode)
 
 
 class _Shipping(threading.Thread):
     """Ships beside the job, so that neither an import nor a store that hangs delays what the job's end needs."""
 
-    def __init__(self, courier: Courier) -> None:
+    def __init__(self, run: RunDir, tracking_uri: str, patience: float) -> None:
         super().__init__(name="hpkb-shipping", daemon=True)
-        self._courier = courier
+        self._run_dir = run
+        self._courier = Courier(run, tracking_uri)
+        self._patience = patience
         self._ended = threading.Event()
-        self._patience = PATIENCE
         self._delivered = False
 
     def run(self) -> None:
-        self._courier.open()
-        while not self._ended.wait(POLL):
-            self._courier.ship()
-        self._delivered = self._courier.finish(self._patience)
+        with self._run_dir.lock(self._patience) as held:
+            if held:
+                self._courier.open()
+                while not self._ended.wait(POLL):
+                    self._courier.ship()
+                self._delivered = self._courier.finish(self._patience)
 
-    def conclude(self, run: RunDir, patience: float, out: TextIO) -> None:
+    def conclude(self, out: TextIO) -> None:
         """Returns when the run is delivered, or there is no hope of it; says so where a person needs to know."""
-        self._patience = patience
         self._ended.set()
         ended = time.monotonic()
+        why = f"The store {self._run_dir.settings.tracking_uri} does not answer."
         try:
-            while self.is_alive() and self._courier.silent_since(ended) <= patience:
+            while self.is_alive() and self._courier.silent_since(ended) <= self._patience:
                 self.join(0.1)
         except KeyboardInterrupt:
-            print("hpkb: the shipping was interrupted.", file=out)
+            why = "The shipping was interrupted."
         if not self._delivered:
-            why = self._courier.error or f"The store {run.settings.tracking_uri} does not answer."
-            print(f"hpkb: {why} The run is still spooled in {run.path}; ship it with: hpkb sync", file=out)
+            left = f"The run is still spooled in {self._run_dir.path}; ship it with: hpkb sync"
+            _say(f"{self._courier.error or why} {left}", out)
         elif out.isatty():
-            print(f"hpkb: {self._courier.points} points shipped to run {self._courier.run_id}, experiment "
-                  f"'{run.settings.experiment}', {run.settings.tracking_uri}", file=out)  # fmt: skip
+            where = f"experiment '{self._run_dir.settings.experiment}', {self._run_dir.settings.tracking_uri}"
+            _say(f"{self._courier.points} points shipped to run {self._courier.run_id}, {where}", out)
 
 
 def sync(tracking_uri: str | None = None, paths: Sequence[Path] = (), out: TextIO | None = None) -> int:
@@ -133,7 +136,12 @@ def _detach(run: RunDir, settings: RunSettings, out: TextIO) -> None:
     try:
         launch.detach(run, settings.tracking_uri)
     except OSError as error:
-        print(f"hpkb: the shipper could not be started ({error.strerror}); ship {run.path} with: hpkb sync", file=out)
+        _say(f"the shipper could not be started ({error.strerror}); ship {run.path} with: hpkb sync", out)
+
+
+def _say(text: str, out: TextIO) -> None:
+    with suppress(OSError):  # the terminal may be gone, and the job's exit status still matters
+        print(f"hpkb: {text}", file=out, flush=True)
 
 
 def _runs_at(path: Path) -> list[RunDir]:

@@ -18,6 +18,7 @@ import pytest
 
 from hpkb.ship.rundir import RunDir, RunSettings
 
+
 @pytest.fixture(autouse=True)
 def spool_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The spool of this test alone."""
@@ -72,9 +73,12 @@ def server(tmp_path: Path, store_uri: str) -> Iterator[Callable[[int], None]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(port: int) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-                   "--backend-store-uri", store_uri, "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
+            "--backend-store-uri", store_uri, "--artifacts-destination", str(tmp_path / "artifacts"),
+        ]  # fmt: skip
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = os.environ | quiet
         log = open(tmp_path / "server.log", "wb")  # noqa: SIM115 - the server's, for as long as it runs
         started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
         log.close()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from multiprocessing.context import ForkProcess
 from typing import Any
 
 from hpkb.capture.spool import SpoolWriter
 from hpkb.ship.rundir import RunDir
 
-#: A training process as capture would leave it, without capture: 30 steps of two metrics, then what its argument says.
+#: A training process as capture would leave it, without capture: 30 steps of two metrics.
 JOB = """
 import os, secrets, signal, sys, time
 from hpkb.capture.spool import SpoolWriter
@@ -41,13 +43,25 @@ def rows(uri: str, query: str) -> list[tuple[Any, ...]]:
 
 def table(uri: str, name: str) -> dict[str, str]:
     """The params or tags of the only run of the store."""
-    return dict(rows(uri, f"SELECT key, value FROM {name}"))  # noqa: S608 - the name is the test's own
+    return dict(rows(uri, f"SELECT key, value FROM {name}"))
 
 
 def status(uri: str) -> str:
     """The status of the only run of the store."""
     [(found,)] = rows(uri, "SELECT status FROM runs")
     return str(found)
+
+
+def fork(work: Callable[..., object], *arguments: object) -> ForkProcess:
+    """A process in a group of its own that does this work; it need not import MLflow, which takes seconds, again."""
+    process = multiprocessing.get_context("fork").Process(target=_in_own_group, args=(work, *arguments))
+    process.start()
+    return process
+
+
+def _in_own_group(work: Callable[..., object], *arguments: object) -> None:
+    os.setpgid(0, 0)
+    sys.exit(work(*arguments))
 
 
 def python(code: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

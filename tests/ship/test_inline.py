@@ -28,7 +28,8 @@ def test_a_run_in_a_script_is_in_the_store_when_its_context_ends(store_uri: str)
     process = python(RUN.replace("LAST", "pass"), {"MLFLOW_TRACKING_URI": store_uri})
     out, errors = process.communicate(timeout=90)
     assert (process.returncode, out.strip(), errors) == (0, "[]", "")
-    assert rows(store_uri, "SELECT count(*), min(value), max(step) FROM metrics WHERE key = 'val_loss'") == [(21, 0.0, 20)]
+    points = rows(store_uri, "SELECT count(*), min(value), max(step) FROM metrics WHERE key = 'val_loss'")
+    assert points == [(21, 0.0, 20)]
     assert status(store_uri) == "FINISHED"
     params, tags = table(store_uri, "params"), table(store_uri, "tags")
     assert float(params["learning_rate"]) == 0.1
@@ -86,7 +87,7 @@ for number in range(2):
 def test_a_spool_that_cannot_be_written_does_not_stop_the_script(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     process = python(RUN.replace("LAST", "pass"), {"HPKB_SPOOL": str(tmp_path / "file" / "spool")})
-    out, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "not captured" in errors
     assert len(errors.splitlines()) == 1

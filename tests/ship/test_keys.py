@@ -52,6 +52,9 @@ def test_values_are_text_that_every_database_takes() -> None:
     assert "\0" not in param_text("a\0b\ud800")
 
 
-@pytest.mark.parametrize(("first", "second", "same"), [("1e-3", "0.001", True), ("a", "a", True), ("a", "b", False), ("1", "2", False)])
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [("1e-3", "0.001", True), ("a", "a", True), ("a", "b", False), ("1", "2", False)],
+)
 def test_params_that_say_the_same(first: str, second: str, same: bool) -> None:
     assert same_value(first, second) is same

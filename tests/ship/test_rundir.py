@@ -20,7 +20,8 @@ from hpkb.ship.rundir import Progress, RunDir, RunSettings, spool_root, unshippe
 
 
 def settings(**values: object) -> RunSettings:
-    return RunSettings(**({"tracking_uri": "http://localhost:1", "experiment": "digits"} | values))  # type: ignore[arg-type]
+    required = {"tracking_uri": "http://localhost:1", "experiment": "digits"}
+    return RunSettings(**(required | values))  # type: ignore[arg-type]
 
 
 def test_a_run_folder_reads_back_as_it_was_made(spool_folder: Path) -> None:
@@ -115,6 +116,7 @@ def test_liveness_knows_a_reused_process_number(new_run: Callable[..., RunDir]) 
 
 
 def test_import_is_light() -> None:
-    code = "import sys, hpkb.ship.launch, hpkb.ship.inline; print([m for m in ('mlflow', 'numpy', 'duckdb') if m in sys.modules])"
+    heavy = "('mlflow', 'numpy', 'duckdb')"
+    code = f"import sys, hpkb.ship.launch, hpkb.ship.inline; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -8,17 +8,17 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from stub_job import process_spool, python, rows, status, table
+from stub_job import fork, process_spool, rows, status, table
 
 from hpkb.errors import TrackingError
 from hpkb.ship import supervise
-from hpkb.ship.rundir import RunDir, unshipped
+from hpkb.ship.rundir import Progress, RunDir, unshipped
 from hpkb.ship.shipper import Shipper
 from hpkb.ship.store import Store
 
@@ -27,13 +27,16 @@ POINTS = "SELECT key, step, timestamp, value, is_nan FROM metrics ORDER BY key, 
 
 
 def end(run: RunDir, ending: str = "FINISHED", reason: str = "exit status 0") -> None:
-    run.record({"type": "end", "status": ending, "reason": reason, "exit_status": 0, "ended_at": 1_900_000_000.5, "dropped": 0})
+    run.record(
+        {"type": "end", "status": ending, "reason": reason, "exit_status": 0, "ended_at": 1_900_000_000.5, "dropped": 0}
+    )
 
 
 def test_everything_arrives_at_its_place(new_run: NewRun, store_uri: str) -> None:
     run = new_run(task="digits/mlp", run_name="first", tags={"team": "a"}, params={"lr": "0.1"})
     spool = process_spool(run)
-    spool.write({"type": "params", "values": {"learning_rate": 0.1, "cli.dropout": 0.25, "cli.key_dim": 8}, "origin": "argparse"})
+    values = {"learning_rate": 0.1, "cli.dropout": 0.25, "cli.key_dim": 8}
+    spool.write({"type": "params", "values": values, "origin": "argparse"})
     spool.write({"type": "tags", "values": {"hpkb.hw.cpu.model": "a chip", "hpkb.code.commit": "abc"}})
     spool.write({"type": "split", "role": "training", "dataset": "TensorDataset", "n": 1437,
                  "digest": "0123456789abcdef", "digest_of": "all"})  # fmt: skip
@@ -42,11 +45,14 @@ def test_everything_arrives_at_its_place(new_run: NewRun, store_uri: str) -> Non
     end(run)
     assert Shipper(store_uri).finish(run) == 3
     params, tags = table(store_uri, "params"), table(store_uri, "tags")
-    assert params == {"learning_rate": "0.1", "config.lr": "0.1", "cli.dropout": "0.25", "dropout": "0.25", "cli.key_dim": "8"}
+    assert params == {
+        "learning_rate": "0.1", "config.lr": "0.1", "cli.dropout": "0.25", "dropout": "0.25", "cli.key_dim": "8",
+    }  # fmt: skip
     assert rows(store_uri, POINTS) == [("train_loss", i, 1_800_000_000_250 + 1000 * i, 0.1 * i, 0) for i in range(3)]
     expected = {
-        "hpkb.task": "digits/mlp", "hpkb.schema": "1", "hpkb.hw.cpu.model": "a chip", "hpkb.code.commit": "abc", "team": "a",
-        "mlflow.source.git.commit": "abc", "mlflow.source.name": "train.py", "mlflow.runName": "first",
+        "hpkb.task": "digits/mlp", "hpkb.schema": "1", "hpkb.hw.cpu.model": "a chip", "team": "a",
+        "hpkb.code.commit": "abc", "mlflow.source.git.commit": "abc", "mlflow.source.name": "train.py",
+        "mlflow.runName": "first",
         "hpkb.split.training.digest": "0123456789abcdef", "hpkb.split.training.n": "1437",
         "hpkb.command": "python train.py", "hpkb.end.reason": "exit status 0",
     }  # fmt: skip
@@ -95,7 +101,7 @@ def test_many_points_go_in_full_batches(new_run: NewRun, store_uri: str, monkeyp
     sizes: list[int] = []
     original = MlflowClient.log_batch
 
-    def count(self: MlflowClient, run_id: str, metrics: list[object] = (), **rest: object) -> None:  # type: ignore[assignment]
+    def count(self: MlflowClient, run_id: str, metrics: Sequence[object] = (), **rest: object) -> None:
         sizes.extend([len(metrics)] if metrics else [])
         original(self, run_id, metrics=metrics, **rest)
 
@@ -148,7 +154,7 @@ def test_long_and_refused_params_arrive(new_run: NewRun, store_uri: str) -> None
 def test_a_failure_says_why(new_run: NewRun, store_uri: str) -> None:
     run = new_run()
     spool = process_spool(run)
-    spool.write({"type": "end", "status": "FAILED", "reason": "ValueError: bad", "exit_status": None, "ended_at": 5.0, "dropped": 7})
+    spool.write({"type": "end", "status": "FAILED", "reason": "ValueError: bad", "ended_at": 5.0, "dropped": 7})
     end(run, "FAILED", "exit status 1")
     Shipper(store_uri).finish(run)
     assert status(store_uri) == "FAILED"
@@ -198,21 +204,17 @@ def test_a_damaged_spool_gives_what_is_before_the_damage(new_run: NewRun, store_
     assert unshipped() == []
 
 
-SHIP_AND_DIE = """
-import os, signal, sys
-from hpkb.ship.rundir import RunDir
-from hpkb.ship.shipper import Shipper
-save, left = RunDir.save, int(sys.argv[2])
-def dying_save(self, progress, durable=False):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    save(self, progress, durable)
-RunDir.save = dying_save
-run = RunDir.open(sys.argv[1])
-Shipper(run.settings.tracking_uri).finish(run)
-"""
+def ship_and_die(run: RunDir, saves: int) -> None:
+    """Ships the run, but is killed when it writes down what was acknowledged for the time after `saves`."""
+    save, left = RunDir.save, iter(range(saves))
+
+    def dying_save(self: RunDir, progress: Progress, durable: bool = False) -> None:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(self, progress, durable)
+
+    RunDir.save = dying_save  # type: ignore[method-assign]
+    Shipper(run.settings.tracking_uri).finish(run)
 
 
 @pytest.mark.parametrize("saves", [1, 3])
@@ -223,9 +225,9 @@ def test_a_shipper_killed_between_sending_and_writing_it_down(new_run: NewRun, s
         spool.points(step, float(step), {"a": 1.0, "b": step})
     spool.write({"type": "params", "values": {"seed": 2}, "origin": "user"})
     end(run)
-    shipper = python(f"import sys; sys.argv[1:] = [{str(run.path)!r}, '{saves}']\n{SHIP_AND_DIE}")
-    shipper.communicate()
-    assert shipper.returncode == -signal.SIGKILL
+    shipper = fork(ship_and_die, run, saves)
+    shipper.join(60)
+    assert shipper.exitcode == -signal.SIGKILL
     assert len(rows(store_uri, "SELECT 1 FROM runs")) == 1
     before = len(rows(store_uri, POINTS))
     assert before == (2000 if saves == 3 else 0)

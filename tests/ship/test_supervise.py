@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pty
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from stub_job import JOB, python, rows, status, table
+from stub_job import JOB, fork, python, rows, status, table
 
 from hpkb.errors import SourceError, TrackingError
 from hpkb.ship import launch, supervise
@@ -33,13 +32,14 @@ sys.exit(supervise.log(RunSettings(sys.argv[1], "digits"), sys.argv[2:]))
 def log(uri: str, job: str, **options: object) -> tuple[int, str]:
     """Runs Python code as a job; gives its exit status and what was said."""
     said = io.StringIO()
-    code = supervise.log(RunSettings(uri, "digits"), [sys.executable, "-c", job], out=said, **options)  # type: ignore[arg-type]
+    code = supervise.log(
+        RunSettings(uri, "digits"), [sys.executable, "-c", job], out=said, **options  # type: ignore[arg-type]
+    )
     return code, said.getvalue()
 
 
-def start_log(uri: str, *command: str) -> subprocess.Popen[bytes]:
-    """A supervisor in a process and a group of its own, as a terminal would start it."""
-    return subprocess.Popen([sys.executable, "-c", LOG, uri, *command], start_new_session=True)
+def log_quietly(uri: str, job: str) -> int:
+    return log(uri, job)[0]
 
 
 def wait_for(happened: Callable[[], object], seconds: float = 30) -> None:
@@ -51,7 +51,8 @@ def wait_for(happened: Callable[[], object], seconds: float = 30) -> None:
 
 def test_a_job_is_in_the_store_when_log_returns(store_uri: str) -> None:
     assert log(store_uri, JOB) == (0, "")
-    assert rows(store_uri, "SELECT key, count(*) FROM metrics GROUP BY key") == [("learning_rate", 30), ("train_loss", 30)]
+    counts = dict(rows(store_uri, "SELECT key, count(*) FROM metrics GROUP BY key"))
+    assert counts == {"learning_rate": 30, "train_loss": 30}
     assert rows(store_uri, "SELECT step, value FROM metrics WHERE key = 'train_loss' ORDER BY step") == [
         (step, 1 / (step + 1)) for step in range(30)
     ]
@@ -118,15 +119,18 @@ def test_a_child_inherits_no_handler_and_no_foreign_path(store_uri: str, monkeyp
     assert environment["HPKB_RUN_DIR"] == "/runs/a"
 
 
-@pytest.mark.parametrize(("number", "caught"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, True)])
+@pytest.mark.parametrize(
+    ("number", "caught"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, True)]
+)
 def test_a_signal_to_the_supervisor_reaches_the_job(store_uri: str, tmp_path: Path, number: int, caught: bool) -> None:
     catch = f"signal.signal({int(number)}, lambda *_: sys.exit(5))\n" if caught else ""
     ready = tmp_path / "ready"
     job = JOB + catch + f"open({str(ready)!r}, 'w').close()\ntime.sleep(60)"
-    supervisor = start_log(store_uri, sys.executable, "-c", job)
+    supervisor = fork(log_quietly, store_uri, job)
     wait_for(ready.exists)
-    os.kill(supervisor.pid, number)
-    assert supervisor.wait(30) == (5 if caught else 128 + number)
+    os.kill(supervisor.pid or 0, number)
+    supervisor.join(30)
+    assert supervisor.exitcode == (5 if caught else 128 + number)
     assert status(store_uri) == "KILLED"
     name = signal.Signals(number).name
     assert table(store_uri, "tags")["hpkb.end.reason"] == (f"{name} (exit status 5)" if caught else name)
@@ -139,12 +143,12 @@ open({str(ready)!r}, "w").write(str(os.getpid()))
 while not os.path.exists({str(go_on)!r}):
     time.sleep(0.02)
 spool.points(30, time.time(), {{"train_loss": 0.0}})
-spool.write({{"type": "end", "status": "FINISHED", "reason": "exit status 0", "exit_status": 0, "ended_at": time.time(), "dropped": 0}})
+spool.write({{"type": "end", "status": "FINISHED", "reason": "exit status 0", "ended_at": time.time(), "dropped": 0}})
 """
-    supervisor = start_log(store_uri, sys.executable, "-c", job)
+    supervisor = fork(log_quietly, store_uri, job)
     wait_for(lambda: ready.exists() and ready.read_text())
     supervisor.kill()
-    supervisor.wait()
+    supervisor.join()
     supervise.sync()
     assert status(store_uri) == "RUNNING"  # the job is still there
     assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
@@ -185,18 +189,15 @@ def test_sync_says_what_is_not_there(tmp_path: Path) -> None:
         supervise.sync(paths=[tmp_path / "missing"])
 
 
-def _log_at_once(barrier: object, uri: str) -> None:
-    barrier.wait()  # type: ignore[attr-defined]
-    sys.exit(supervise.log(RunSettings(uri, "digits"), [sys.executable, "-c", JOB]))
-
-
 def test_eight_jobs_at_once_on_a_store_that_does_not_exist(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
-    context = multiprocessing.get_context("fork")  # MLflow is imported already, so all eight arrive together
-    barrier = context.Barrier(8)
-    jobs = [context.Process(target=_log_at_once, args=(barrier, uri)) for _ in range(8)]
-    for job in jobs:
-        job.start()
+    barrier = multiprocessing.get_context("fork").Barrier(8)
+
+    def log_at_once() -> int:
+        barrier.wait()
+        return log_quietly(uri, JOB)
+
+    jobs = [fork(log_at_once) for _ in range(8)]
     for job in jobs:
         job.join(120)
     assert [job.exitcode for job in jobs] == [0] * 8
@@ -213,7 +214,7 @@ def test_a_server_that_comes_late_gets_everything(
     address = f"http://127.0.0.1:{free_port}"
     job = JOB + """
 spool.points(30, time.time(), {"train_loss": float("nan"), "top@5": float("inf")})
-spool.write({"type": "split", "role": "test", "dataset": "TensorDataset", "n": 360, "digest": "00ff", "digest_of": "all"})
+spool.write({"type": "split", "role": "test", "dataset": "D", "n": 360, "digest": "00ff", "digest_of": "all"})
 """
     code, said = log(address, job, patience=0.5)
     assert code == 0
@@ -223,7 +224,8 @@ spool.write({"type": "split", "role": "test", "dataset": "TensorDataset", "n": 3
     assert supervise.sync() == 1
     assert rows(store_uri, "SELECT count(*), sum(is_nan) FROM metrics") == [(122, 1)]
     client = MlflowClient(address)
-    later, late = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time DESC"])
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    later, late = client.search_runs([experiment], order_by=["start_time DESC"])
     assert (later.info.status, late.info.status) == ("FINISHED", "FINISHED")
     assert late.data.params["cli.lr"] == "0.1"
     assert late.data.metrics["top_x40_5"] > 1e308

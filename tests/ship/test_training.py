@@ -19,8 +19,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 parser = argparse.ArgumentParser()
-for name, default in [("--lr", 0.01), ("--weight-decay", 0.1), ("--batch-size", 16), ("--dropout", 0.25), ("--seed", 3)]:
-    parser.add_argument(name, type=type(default), default=default)
+for name, default in {"lr": 0.01, "weight-decay": 0.1, "batch-size": 16, "dropout": 0.25, "seed": 3}.items():
+    parser.add_argument(f"--{name}", type=type(default), default=default)
 args = parser.parse_args()
 torch.manual_seed(args.seed)
 inputs = torch.randn(160, 8)
@@ -38,7 +38,9 @@ for epoch in range(3):
 '''
 
 
-def test_an_unmodified_script_is_in_the_store(store_uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unmodified_script_is_in_the_store(
+    store_uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     assert supervise.log(RunSettings(store_uri, "digits"), [sys.executable, str(script), "--lr", "0.02"]) == 0
