@@ -60,7 +60,7 @@ def column(name: str, n_runs: int, runs: IntArray, numbers: FloatArray, texts: p
 
 def varying(columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
     """Returns the columns that say something of their own, in the order of NAMES, and what is the same in all runs."""
-    fixed = {c.name: _only_value(c) for c in columns if c.n_levels == 1}
+    fixed = {c.name: _only_value(c) for c in columns if c.n_levels == 1 and _is_everywhere(c)}
     kept: list[Column] = []
     for candidate in sorted((c for c in columns if c.n_levels > 1 and not _names_runs(c)), key=lambda c: c.rank):
         if not any(_repeats(candidate, c) for c in kept):
@@ -125,6 +125,12 @@ def _rounded(values: FloatArray) -> FloatArray:
 def _only_value(only: Column) -> str:
     value = only.values[~np.isnan(only.values)][0]
     return only.levels[int(value)] if only.scale == "category" else f"{value:.6g}"
+
+
+def _is_everywhere(only: Column) -> bool:
+    """Whether all runs have the setting, or it is one that only some optimizers can have."""
+    known = lookup(only.name)
+    return bool(only.codes.all()) or (known is not None and known.role == "conditional")
 
 
 def _names_runs(text: Column) -> bool:

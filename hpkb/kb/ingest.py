@@ -17,7 +17,8 @@ import pyarrow as pa
 from hpkb.errors import SourceError
 from hpkb.kb import curves, outcomes, parameters
 from hpkb.kb.store import transaction, writing
-from hpkb.sources import CURVES, Source, parse_objective
+from hpkb.sources import CURVES, Source
+from hpkb.sources.objectives import parse_objective
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,9 @@ def ingest(
     """Brings the runs of a source in, of the experiments named or of all, and returns what that did.
 
     `objective` ("val_loss:min"; several in order of preference with commas) holds for the source's tasks. Without it,
-    each task has the one that the source states, or the first of `outcomes.OBJECTIVES` that most of its runs have.
-    Raises SourceError, and changes nothing, where an experiment is not known, where there is no run, and where no run
-    has the objective.
+    each task has the one that the source states, or the first of `sources.objectives.OBJECTIVES` that most of its
+    runs have. Raises SourceError, and changes nothing, where an experiment is not known, where there is no run, and
+    where no run has the objective.
     """
     given = parse_objective(objective) if objective else ()
     _check_experiments(source, experiments)

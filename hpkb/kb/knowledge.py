@@ -81,6 +81,18 @@ class KnowledgeBase:
         rows = self.connection.execute(_SELECT_DEFAULT, {"task": task or ""}).fetchall()
         return dict(json.loads(rows[0][0])) if rows else None
 
+    def recommend(
+        self, task: str | None = None, given: Mapping[str, Any] | None = None, k: int = 1
+    ) -> dict[str, Any]:
+        """Returns the recommended configurations for a task, or over all tasks, as the JSON of the contract.
+
+        What the last analysis found is returned as it is; only with `given` values is a choice made anew. Raises
+        KnowledgeBaseError for a task that is not known.
+        """
+        from hpkb.recommend.answer import answer
+
+        return answer(self, task, given or {}, k)
+
     def save_default(self, task: str | None, verdict: str, document: Mapping[str, Any]) -> None:
         """Keeps the recommendation for a task, or over all tasks, in place of the one before."""
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)

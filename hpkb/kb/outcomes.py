@@ -16,10 +16,9 @@ import duckdb
 import pyarrow as pa
 
 from hpkb.errors import SourceError
-from hpkb.kb.objectives import TRAIN_LOSSES, caveat, choose, plain
 from hpkb.kb.store import transaction
 from hpkb.names import in_configuration
-from hpkb.sources import Objective
+from hpkb.sources.objectives import TRAIN_LOSSES, Objective, caveat, choose, plain
 
 _LISTED = 12  # metrics that an error names
 

@@ -7,6 +7,8 @@ of the first is stored under the canonical name. The script's own names stay bes
 
 from __future__ import annotations
 
+from collections import Counter
+
 import duckdb
 import pyarrow as pa
 
@@ -17,24 +19,28 @@ _PREFIXES = ("cli", "config")
 _NAMES = """-- One row per recorded name.
 SELECT DISTINCT name FROM staged_parameters"""
 
-# `rank` orders the names of a run that mean the same; `stays` says that the name is kept besides.
+# `rank` orders the names that mean the same, `contested` says that there are several of them in this store, and
+# `stays` that the name is kept beside the canonical one.
 _ADD = """-- One row per run and parameter.
 INSERT INTO hyperparameters
 WITH candidates AS (
-    SELECT p.run_id, p.name, n.canonical, n.rank, n.stays, p.value, p.origin
+    SELECT p.run_id, p.name, n.canonical, n.rank, n.contested, n.stays, p.value, p.origin
     FROM staged_parameters p JOIN recorded_names n USING (name)),
 best AS (
-    SELECT run_id, canonical, arg_min(name, rank) AS name, arg_min(value, rank) AS value,
-        arg_min(origin, rank) AS origin
-    FROM candidates WHERE canonical IS NOT NULL GROUP BY run_id, canonical),
+    SELECT run_id, canonical, arg_min({'name': name, 'value': value, 'origin': origin}, (rank, name)) AS first
+    FROM candidates WHERE contested GROUP BY run_id, canonical),
 named AS (
-    SELECT run_id, canonical AS name, value, origin FROM best
+    SELECT run_id, coalesce(canonical, name) AS name, value, origin FROM candidates WHERE NOT contested
     UNION ALL
-    SELECT c.run_id, c.name, c.value, c.origin
-    FROM candidates c LEFT JOIN best b USING (run_id, canonical)
-    WHERE c.canonical IS NULL OR (c.name <> c.canonical AND (c.stays OR c.name <> b.name)))
-SELECT run_id, name, value, CASE WHEN isfinite(TRY_CAST(value AS DOUBLE)) THEN TRY_CAST(value AS DOUBLE) END, origin
-FROM named"""
+    SELECT run_id, name, value, origin FROM candidates
+    WHERE NOT contested AND stays AND name <> canonical
+    UNION ALL
+    SELECT run_id, canonical, first.value, first.origin FROM best
+    UNION ALL
+    SELECT c.run_id, c.name, c.value, c.origin FROM candidates c JOIN best b USING (run_id, canonical)
+    WHERE c.name <> c.canonical AND (c.stays OR c.name <> b.first.name)),
+numbered AS (SELECT *, TRY_CAST(value AS DOUBLE) AS number FROM named)
+SELECT run_id, name, value, CASE WHEN isfinite(number) THEN number END, origin FROM numbered"""
 
 
 def add(connection: duckdb.DuckDBPyConnection, staged: pa.Table) -> None:
@@ -50,21 +56,27 @@ def add(connection: duckdb.DuckDBPyConnection, staged: pa.Table) -> None:
 
 
 def _recorded(names: list[str]) -> pa.Table:
-    rows = [(name, *_meaning(name)) for name in sorted(names)]
-    columns = zip(*rows, strict=True) if rows else ([], [], [], [])
-    types = (pa.string(), pa.string(), pa.int64(), pa.bool_())
-    arrays = [pa.array(list(column), kind) for column, kind in zip(columns, types, strict=True)]
-    return pa.Table.from_arrays(arrays, ["name", "canonical", "rank", "stays"])
+    meanings = [_meaning(name) for name in names]
+    meant = Counter(canonical for canonical, _, _ in meanings if canonical)
+    return pa.table(
+        {
+            "name": pa.array(names, pa.string()),
+            "canonical": pa.array([canonical for canonical, _, _ in meanings], pa.string()),
+            "rank": pa.array([rank for _, rank, _ in meanings], pa.int64()),
+            "stays": pa.array([stays for _, _, stays in meanings], pa.bool_()),
+            "contested": pa.array([meant[canonical or ""] > 1 for canonical, _, _ in meanings], pa.bool_()),
+        }
+    )
 
 
 def _meaning(name: str) -> tuple[str | None, int, bool]:
     """The canonical name or None, the rank among names of one meaning, and whether the name itself is kept."""
     prefix, _, rest = name.partition(".")
     prefixed = prefix in _PREFIXES and rest != ""
-    found = lookup(rest if prefixed else name)
+    bare = rest if prefixed else name
+    found = lookup(bare)
     if found is None:
         return None, 0, True
-    spelling = (found.name, *found.aliases)
-    plain = (rest if prefixed else name).strip().lower().lstrip("-").replace("-", "_").replace(" ", "_")
-    exact = 0 if name == found.name else 1 + spelling.index(plain)
-    return found.name, exact + (1000 * (1 + _PREFIXES.index(prefix)) if prefixed else 0), prefixed
+    spellings = (found.name, *found.aliases)
+    rank = spellings.index(bare) if bare in spellings else len(spellings)
+    return found.name, rank + (1000 * (1 + _PREFIXES.index(prefix)) if prefixed else 0), prefixed

@@ -16,17 +16,14 @@ knowledge base knows no other form:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from hpkb.errors import SourceError, UsageError
-
-Direction = Literal["min", "max"]
-
+from hpkb.errors import SourceError
+from hpkb.sources.objectives import Objective
 
 TEXT, INTEGER, REAL, TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("ms")
 
@@ -44,32 +41,6 @@ PARAMETERS = schema(run_id=TEXT, name=TEXT, value=TEXT, origin=TEXT)
 HARDWARE = schema(run_id=TEXT, name=TEXT, value=TEXT)
 SPLITS = schema(run_id=TEXT, role=TEXT, digest=TEXT, n_examples=INTEGER)
 CURVES = schema(run_id=TEXT, metric=TEXT, step=INTEGER, timestamp=TIME, value=REAL)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A metric and its direction."""
-
-    metric: str
-    direction: Direction
-
-    def __str__(self) -> str:
-        return f"{self.metric}:{self.direction}"
-
-
-def parse_objective(text: str) -> tuple[Objective, ...]:
-    """Returns the objectives in "val_loss:min", or in "val_acc:max,val_loss:min", which stand in order of preference.
-
-    Raises UsageError where a direction is missing or is neither min nor max.
-    """
-    return tuple(_one_objective(part.strip()) for part in text.split(","))
-
-
-def _one_objective(text: str) -> Objective:
-    metric, _, direction = text.rpartition(":")
-    if not metric or direction not in ("min", "max"):
-        raise UsageError(f"The objective '{text}' has no direction. Write METRIC:min or METRIC:max.")
-    return Objective(metric, "min" if direction == "min" else "max")
 
 
 class Source(Protocol):

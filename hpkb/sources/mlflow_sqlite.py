@@ -26,9 +26,9 @@ from hpkb.sources import (
     RUNS,
     SPLITS,
     TEXT,
-    Objective,
     schema,
 )  # fmt: skip
+from hpkb.sources.objectives import Objective
 from hpkb.sources.sqlite_file import SqliteFile
 
 _NEEDED = frozenset({"experiments", "runs", "metrics", "latest_metrics", "params", "tags"})

@@ -1,12 +1,43 @@
-"""Which metric a task is judged by."""
+"""Objectives: which metric a task is judged by, and in which direction."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
-from hpkb.sources import Direction, Objective
+from hpkb.errors import UsageError
+
+Direction = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric and its direction."""
+
+    metric: str
+    direction: Direction
+
+    def __str__(self) -> str:
+        return f"{self.metric}:{self.direction}"
+
+
+def parse_objective(text: str) -> tuple[Objective, ...]:
+    """Returns the objectives in "val_loss:min", or in "val_acc:max,val_loss:min", in the order of preference.
+
+    Raises UsageError where a direction is missing or is neither min nor max.
+    """
+    return tuple(_one_objective(part.strip()) for part in text.split(","))
+
+
+def _one_objective(text: str) -> Objective:
+    metric, _, direction = text.rpartition(":")
+    if not metric or direction not in ("min", "max"):
+        raise UsageError(f"The objective '{text}' has no direction. Write METRIC:min or METRIC:max.")
+    return Objective(metric, "min" if direction == "min" else "max")
+
 
 _LOSSES = ("loss", "nll", "perplexity", "ppl", "error", "err", "error_rate", "mse", "rmse", "mae", "wer", "cer")
 _SCORES = (
