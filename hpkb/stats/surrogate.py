@@ -111,6 +111,7 @@ class Surrogate:
     names: tuple[str, ...] = ()
     encoding: Encoding | None = None
     forest: Forest = field(default_factory=empty_forest)
+    chains: Forest = field(default_factory=empty_forest)
     bags: Forest = field(default_factory=empty_forest)
     feasibility: Forest = field(default_factory=empty_forest)
     infeasible_share: float = 0.0
@@ -136,7 +137,8 @@ class Surrogate:
         return cls(
             True, names, encoding,
             forest_of(point, encoding.n_columns, together=True, rate=LEARNING_RATE),
-            forest_of([chain[: stages + 1] for chain in chains], encoding.n_columns, together=False, rate=LEARNING_RATE),
+            forest_of(point, encoding.n_columns, together=False, rate=LEARNING_RATE),
+            forest_of([c[: stages + 1] for c in chains], encoding.n_columns, together=False, rate=LEARNING_RATE),
             _fit_feasibility(sweep, encoding, rng),
             sweep.infeasible_share, ceiling(sweep.y[feasible_runs(sweep)]), r_squared,
             max(r_squared, 0.0) * _variance(table.y, weight),
@@ -166,21 +168,27 @@ class Surrogate:
     def profile(self, column: int, values: FloatArray, references: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The mean prediction over `references` (r, d) with one hyperparameter set to each of `values` (m,).
 
-        Returns the forest's curve (m,) and the bags' (bags, m): partial dependence (Friedman 2001), but over chosen
-        reference configurations rather than over all.
+        Returns the curves of the forest's chains (chains, m), whose mean is the forest's, and of the bags (bags, m):
+        partial dependence (Friedman 2001), but over chosen reference configurations rather than over all.
         """
         if self.encoding is None:
-            return np.full(len(values), np.nan), np.full((BAGS, len(values)), np.nan)
+            return np.full((CHAINS, len(values)), np.nan), np.full((BAGS, len(values)), np.nan)
         at = np.repeat(references[:1], len(values), axis=0)
         at[:, column] = values
         own = self.encoding.owner == column
         where, rows = self.encoding.encode(at), self.encoding.encode(references)
-        return self.forest.profile(own, where, rows)[0], self.bags.profile(own, where, rows)
+        return self.chains.profile(own, where, rows), self.bags.profile(own, where, rows)
 
 
-def spread(bags: FloatArray) -> FloatArray:
-    """The half width of the 95% interval from bags along axis 0: Student's t times their standard deviation."""
-    return np.asarray(float(stdtrit(len(bags) - 1, 0.975)) * bags.std(axis=0, ddof=1))
+def spread(bags: FloatArray, chains: FloatArray) -> FloatArray:
+    """The half width of the 95% interval of the mean of chains, from bags along axis 0: Student's t times the error.
+
+    A bag is one chain, and chains differ by their random cuts alone. The forest averages these out, so that share
+    of the bags' variance is taken off (Sexton & Laake 2009), down to a quarter of it at least.
+    """
+    of_bags, of_chains = bags.var(axis=0, ddof=1), chains.var(axis=0, ddof=1)
+    error = np.sqrt(np.maximum(of_bags - of_chains * (1 - 1 / len(chains)), of_bags / 4))
+    return np.asarray(float(stdtrit(len(bags) - 1, 0.975)) * error)
 
 
 def _boost(

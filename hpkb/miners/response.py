@@ -1,0 +1,217 @@
+"""How the result changes along one hyperparameter when the others are set well.
+
+Question
+--------
+Which value of each hyperparameter is best, over how wide a range is the result as good within noise, and does the
+best value lie at the edge of what was tried?
+
+Method
+------
+The reference settings are the best quarter of the configurations. A forest fitted to all feasible configurations
+predicts the result of each reference setting with the one hyperparameter moved over its range, and the predictions
+are averaged: a partial dependence curve (Friedman 2001, *Greedy function approximation*, Annals of Statistics 29)
+taken where it matters, as in the isolation plots of Godbole et al. 2023 (*Deep Learning Tuning Playbook*). The band
+comes from forests fitted to resampled configurations. The plateau holds all values whose curve is within the noise
+floor of the lowest point (without repeated seeds: within the curve's own standard error); the optimum is its
+middle on the hyperparameter's scale. The interval of the optimum holds every value that resampling cannot tell from
+the best one. That the hyperparameter matters at all is tested as in *importance*.
+
+How to read it
+--------------
+Choose from the plateau what is cheapest or safest; the optimum's digits mean nothing inside it. Points are runs,
+with whatever the other hyperparameters were, so most lie above the curve. An optimum at the edge says that the
+range should be moved or widened before anything is concluded from it.
+
+When it misleads
+----------------
+The curve holds for the other hyperparameters at good values: where two must move together (*lr_batch_size*,
+*lr_weight_decay*), the best value of one belongs to the other's. Trees make steps; a plateau's ends are no finer
+than the values that were tried. Infeasible runs are not in the curve: a plateau may run right up to the cliff, so
+look at *divergence* as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hpkb.findings import Finding, evidence
+from hpkb.miners import Context
+from hpkb.names import lookup
+from hpkb.stats import noise
+from hpkb.stats.effects import effects_of
+from hpkb.stats.response import Response, response_of
+from hpkb.sweep import Hyperparameter, Sweep, direction_of, metric_of
+
+AT_EDGE = 0.95  # share of the bags with their optimum at the edge that settles it
+
+
+@dataclass(frozen=True)
+class Case:
+    """One hyperparameter's curve with what else its findings state."""
+
+    sweep: Sweep
+    hyperparameter: Hyperparameter
+    curve: Response
+    p_value: float | None
+
+
+def mine(context: Context) -> list[Finding]:
+    """Returns for each hyperparameter its optimum, its plateau's ends, and whether the optimum is at the edge."""
+    sweep = context.sweep
+    effects, floor = effects_of(sweep), noise.floor(sweep)
+    found: list[Finding] = []
+    for i, h in enumerate(sweep.hyperparameters):
+        curve = response_of(sweep, context.surrogate, i, floor)
+        if curve is None:
+            found.append(_unknown(sweep, h))
+            continue
+        case = Case(sweep, h, curve, effects.main[h.name])
+        found += [_best_level(case)] if h.scale == "category" else _numeric(case)
+    return found
+
+
+def _unknown(sweep: Sweep, h: Hyperparameter) -> Finding:
+    return Finding(
+        miner="response", hyperparameters=(h.name,), quantity="optimum", verdict="insufficient",
+        claim=f"The best {h.name} cannot be said: fewer than ten feasible configurations, or all alike.",
+        unit=_unit(h), **evidence(sweep),
+    )  # fmt: skip
+
+
+def _best_level(case: Case) -> Finding:
+    h, curve = case.hyperparameter, case.curve
+    best = h.levels[int(curve.values[curve.best])]
+    alike = [h.levels[int(v)] for v, same in zip(curve.values, curve.alike, strict=True) if same]
+    others = [level for level in alike if level != best]
+    also = f"; {' and '.join(others)} cannot be told from it" if others else ""
+    finding = Finding(
+        miner="response", hyperparameters=(h.name,), quantity="optimum", verdict="supported",
+        claim=f"The best {h.name} for {metric_of(case.sweep)} is {best}{also}.",
+        claim_if_insufficient=f"No {h.name} is demonstrably best for {metric_of(case.sweep)}.",
+        estimate=best, p_value=case.p_value, caveats=_caveats(case), figure=_figure(case),
+        **evidence(case.sweep),
+    ).judged()  # fmt: skip
+    if finding.verdict == "supported" and curve.alike.all():
+        return finding.insufficient("no level can be told from the best one")
+    return finding
+
+
+def _numeric(case: Case) -> list[Finding]:
+    return [_optimum(case), *_plateau(case), _at_boundary(case)]
+
+
+def _optimum(case: Case) -> Finding:
+    h, curve, metric = case.hyperparameter, case.curve, metric_of(case.sweep)
+    estimate, low, high = (_value(h, x) for x in (curve.optimum, curve.low, curve.high))
+    from_to = f"{_value(h, curve.plateau[0]):.3g} to {_value(h, curve.plateau[1]):.3g}"
+    return Finding(
+        miner="response", hyperparameters=(h.name,), quantity="optimum", verdict="supported",
+        claim=f"The best {h.name} for {metric} is {estimate:.3g} [{low:.3g}, {high:.3g}]; "
+        f"anything from {from_to} is as good within noise.",
+        claim_if_insufficient=f"{metric} does not demonstrably depend on {h.name}: any value from "
+        f"{_value(h, curve.values[0]):.3g} to {_value(h, curve.values[-1]):.3g} may be as good.",
+        estimate=estimate, low=low, high=high, unit=_unit(h), p_value=case.p_value,
+        caveats=_caveats(case), figure=_figure(case), **evidence(case.sweep),
+    ).judged()  # fmt: skip
+
+
+def _plateau(case: Case) -> list[Finding]:
+    h, metric = case.hyperparameter, metric_of(case.sweep)
+    found = []
+    for end, quantity, word in ((0, "plateau_low", "below"), (1, "plateau_high", "above")):
+        value = _value(h, case.curve.plateau[end])
+        open_end = case.curve.plateau[end] == (case.curve.values[0], case.curve.values[-1])[end]
+        worse = f"{word} {value:.3g} {metric} gets worse by more than noise"
+        said = f"as far as was tried ({value:.3g}), {metric} stays as good within noise" if open_end else worse
+        found.append(
+            Finding(
+                miner="response", hyperparameters=(h.name,), quantity=quantity, verdict="supported",
+                claim=f"{h.name}: {said}.",
+                claim_if_insufficient=f"Where the flat range of {h.name} ends cannot be told.",
+                estimate=value, unit=_unit(h), p_value=case.p_value, caveats=_caveats(case),
+                **evidence(case.sweep),
+            ).judged()
+        )  # fmt: skip
+    return found
+
+
+def _at_boundary(case: Case) -> Finding:
+    """Whether the best value is the smallest or the largest that was tried; an exact 0 is an end, not an edge."""
+    h, curve = case.hyperparameter, case.curve
+    low = 0.0 if _value(h, curve.values[0]) == 0 else curve.edge_low
+    share, side = max((curve.edge_high, "largest"), (low, "smallest"))
+    edge = _value(h, curve.values[-1] if side == "largest" else curve.values[0])
+    beyond = "larger" if side == "largest" else "smaller"
+    finding = Finding(
+        miner="response", hyperparameters=(h.name,), quantity="at_boundary", verdict="supported",
+        claim=f"The best {h.name} is the {side} that was tried ({edge:.3g}): try {beyond} ones.",
+        claim_if_insufficient=f"Whether the best {h.name} lies at the edge of what was tried cannot be told.",
+        estimate=share, unit="share of resamples", p_value=case.p_value, **evidence(case.sweep),
+    ).judged()  # fmt: skip
+    if finding.verdict != "supported" or share >= AT_EDGE:
+        return finding
+    if share <= 1 - AT_EDGE:
+        return replace(
+            finding, verdict="rejected", claim=f"The best {h.name} lies inside the range that was tried."
+        )
+    return finding.insufficient(f"at the edge in {share:.0%} of the resamples")
+
+
+def _figure(case: Case) -> dict[str, Any]:
+    h, curve, sign = case.hyperparameter, case.curve, direction_of(case.sweep)
+    bounds = sign * np.stack([curve.y - curve.half_width, curve.y + curve.half_width])
+    line = [
+        {"x": _shown(h, x), "y": float(sign * y), "low": float(b.min()), "high": float(b.max())}
+        for x, y, b in zip(curve.values, curve.y, bounds.T, strict=True)
+    ]
+    category = h.scale == "category"
+    ends = None if category else {"low": _shown(h, curve.low), "high": _shown(h, curve.high)}
+    best = curve.values[curve.best] if category else curve.optimum
+    return {
+        "kind": "response",
+        "x": {"label": h.name, "scale": h.scale, "levels": list(h.levels)},
+        "y": {"label": metric_of(case.sweep), "scale": "linear"},
+        "points": _points(case.sweep, h, sign),
+        "line": line,
+        "plateau": [] if category else [_shown(h, x) for x in curve.plateau],
+        "optimum": {"x": _shown(h, best), **(ends or {"low": None, "high": None})},
+    }
+
+
+def _points(sweep: Sweep, h: Hyperparameter, sign: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "x": h.levels[int(value)] if h.scale == "category" else float(value),
+            "y": float(sign * y) if np.isfinite(y) else None, "run_id": run_id, "infeasible": bool(infeasible),
+        }
+        for value, y, run_id, infeasible in zip(h.values, sweep.y, sweep.run_ids, sweep.infeasible, strict=True)
+        if np.isfinite(value)
+    ]  # fmt: skip
+
+
+def _shown(h: Hyperparameter, x: float) -> float | str:
+    return h.levels[int(x)] if h.scale == "category" else _value(h, x)
+
+
+def _value(h: Hyperparameter, x: float) -> float:
+    """A value on the own scale in the hyperparameter's unit; an exact 0 for what `transformed` put in its place."""
+    if h.scale != "log":
+        return float(x)
+    smallest = float(np.min(h.values[h.values > 0], initial=np.inf))
+    return 0.0 if (h.values == 0).any() and x < np.log(smallest) - 1e-9 else float(np.exp(x))
+
+
+def _unit(h: Hyperparameter) -> str:
+    found = lookup(h.name)
+    return found.unit if found else ""
+
+
+def _caveats(case: Case) -> tuple[str, ...]:
+    absent = int(np.isnan(case.hyperparameter.values).sum())
+    caveats = [] if case.curve.floor_known else ["no repeated seeds: the plateau rests on the curve's own error"]
+    if absent:
+        caveats.append(f"{absent} runs have no {case.hyperparameter.name} and take no part")
+    return tuple(caveats)
