@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools  # argparse has imported it by now
+
+from .redact import parameter
+from .session import current
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -9,14 +14,10 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-def install(argparse: Any) -> None:
+def watch_arguments(argparse: Any) -> None:
     """Hooks `parse_known_args`, through which every way of parsing goes, and tells of the outermost call only."""
-    from . import session
-
     original = argparse.ArgumentParser.parse_known_args
     depth = 0
-
-    import functools
 
     @functools.wraps(original)
     def parse_known_args(*args: Any, **kwargs: Any) -> Any:
@@ -30,7 +31,7 @@ def install(argparse: Any) -> None:
             raise
         finally:
             depth -= 1
-        live = session.current()
+        live = current()
         if live is not None and depth == 0:
             try:
                 _record(live, result[0])
@@ -42,8 +43,6 @@ def install(argparse: Any) -> None:
 
 
 def _record(live: Session, namespace: Any) -> None:
-    from .redact import parameter
-
     values = {
         f"cli.{name}": parameter(name, value)
         for name, value in vars(namespace).items()

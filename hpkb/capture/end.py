@@ -9,7 +9,7 @@ import atexit
 import os
 import sys
 
-from . import session
+from .session import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _exit_argument: Any = None
 
 
-def install() -> None:
+def watch_end() -> None:
     """Hooks `sys.exit` and the end of the interpreter."""
     original = sys.exit
 
@@ -50,7 +50,7 @@ def outcome() -> tuple[str, str, int | None]:
 
 
 def _at_exit() -> None:
-    live = session.current()
+    live = current()
     if live is not None:
         try:
             live.close(*outcome())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from . import end, output
+from .end import watch_end
 from .imports import when_imported
+from .output import watch_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ def install(live: Session) -> None:
     if _installed:
         return
     _installed = True
-    end.install()
+    watch_end()
     if live.rank:  # the first process of a distributed job speaks for all; of the others only a failure is told
         return
-    output.install()
+    watch_output()
     when_imported("argparse", _on_argparse)
     when_imported("random", _on_random)
     when_imported("numpy.random", _on_numpy)
@@ -31,25 +32,26 @@ def install(live: Session) -> None:
 
 
 def _on_argparse(module: ModuleType) -> None:
-    from . import arguments
+    from .arguments import watch_arguments
 
-    arguments.install(module)
+    watch_arguments(module)
 
 
 def _on_random(module: ModuleType) -> None:
-    from . import seeds
+    from .seeds import watch_seed
 
-    seeds.install(module, "seed", "random")
+    watch_seed(module, "seed", "random")
 
 
 def _on_numpy(module: ModuleType) -> None:
-    from . import seeds
+    from .seeds import watch_seed
 
-    seeds.install(module, "seed", "numpy")
+    watch_seed(module, "seed", "numpy")
 
 
 def _on_torch(module: ModuleType) -> None:
-    from . import seeds, torch_hooks
+    from .seeds import watch_seed
+    from .torch_hooks import watch_torch
 
-    seeds.install(module, "manual_seed", "torch")
-    torch_hooks.install(module)
+    watch_seed(module, "manual_seed", "torch")
+    watch_torch(module)

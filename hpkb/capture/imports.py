@@ -86,9 +86,9 @@ def _call(name: str, then: Callable[[ModuleType], None], module: ModuleType) -> 
     try:
         then(module)
     except Exception as error:
-        from . import session
+        from .session import current
 
-        live = session.current()
+        live = current()
         if live is not None:
             live.failed(f"what the job does with {name}", error)
 

@@ -11,8 +11,8 @@ import sys
 import weakref
 from typing import Any, Optional  # torch has imported it by now
 
-from . import process
 from .digest import Content, of_split
+from .process import world_size as world_size_of_launcher
 from .session import Session
 
 _SPLITS = 8  # splits told of one process; cross-validation makes many
@@ -23,8 +23,10 @@ _TEST, _VALIDATION = ("test",), ("val", "dev", "eval", "holdout")
 class Use:
     """One DataLoader of the job and what it has been used for. `drawn` counts batches since the last optimizer step."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, torch: Any, loader: Any) -> None:
         self.loader = weakref.ref(loader)
+        self.batch_size = _batch_size(loader)
+        self.settings = _settings(torch, loader)
         self.role: Optional[str] = None
         self.drawn = 0
 
@@ -45,7 +47,7 @@ class Loaders:
         """Returns what is known of a loader's use."""
         found = self._uses.get(loader)
         if found is None:
-            found = self._uses[loader] = Use(loader)
+            found = self._uses[loader] = Use(self._torch, loader)
         return found
 
     def drawn(self, use: Use) -> None:
@@ -61,9 +63,9 @@ class Loaders:
         use = self.latest
         if use is not None and use.role != "training":
             use.role = "training"
+            self._live.params(use.settings, "loader")
             loader = use.loader()
             if loader is not None:
-                self._live.params(_settings(self._torch, loader), "loader")
                 content = self._content(loader)
                 if content is not None:
                     self._training.add(content.digest)
@@ -105,7 +107,7 @@ class Loaders:
             self._live.split(role, dataset, content.n, content.digest, content.digest_of)
 
 
-def batch_size(loader: Any) -> Optional[int]:
+def _batch_size(loader: Any) -> Optional[int]:
     """Returns the examples of a batch, None where the loader's own sampler decides."""
     size = loader.batch_size
     if size is None:
@@ -118,7 +120,7 @@ def world_size(torch: Any) -> int:
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_world_size())
-    return process.world_size()
+    return world_size_of_launcher()
 
 
 def _settings(torch: Any, loader: Any) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def _settings(torch: Any, loader: Any) -> dict[str, Any]:
     data = torch.utils.data
     shuffled = isinstance(sampler, (data.RandomSampler, data.SubsetRandomSampler, data.WeightedRandomSampler))
     values = {
-        "micro_batch_size": batch_size(loader),
+        "micro_batch_size": _batch_size(loader),
         "world_size": world_size(torch),
         "loader.workers": loader.num_workers,
         "loader.shuffle": shuffled or bool(getattr(sampler, "shuffle", False)),

@@ -11,7 +11,7 @@ _GROUPS = 32  # parameter groups told one by one; a rate for each layer makes ma
 _ALWAYS = ("learning_rate", "weight_decay")
 
 
-def describe(optimizer: Any, created: Sequence[float] | None, prefix: str = "") -> tuple[dict[str, Any], int]:
+def describe_optimizer(optimizer: Any, created: Sequence[float] | None, prefix: str = "") -> tuple[dict[str, Any], int]:
     """Returns the optimizer's parameters and the index of its main group, the one with the most elements.
 
     `created` holds the groups' learning rates at the optimizer's creation, None where that was not seen. With
@@ -49,7 +49,8 @@ def number(value: Any) -> Any:
     if isinstance(value, (bool, int, float)):
         return value
     if getattr(value, "numel", None) is not None and value.numel() == 1:
-        return float(value)
+        exact = float(value)
+        return exact if value.element_size() == 8 else float(f"{exact:.7g}")  # 0.1 in 32 bits is 0.1 again
     return None
 
 

@@ -6,22 +6,23 @@ has written. Words that say where the training stands (epoch, step) are position
 
 from __future__ import annotations
 
-import functools
 import sys
 
-from . import session
+from .session import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
     from typing import Any
 
+    from .session import Session
+
 _LONGEST = 2000  # characters of a line that is read
 _CLOCKS = ("global_step", "step", "steps", "iteration", "iter", "it", "epoch")  # the first that a line has counts
 _POSITIONS = frozenset([*_CLOCKS, "epochs", "iters", "iterations", "batch", "batches", "eta"])
 
 
-def install() -> None:
+def watch_output() -> None:
     """Hooks the two streams that the process has now."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -39,7 +40,7 @@ def _watch(stream: Any) -> None:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
-        live = session.current()
+        live = current()
         if live is not None:
             try:
                 lines.feed(live, text)
@@ -60,8 +61,9 @@ class _Lines:
     def __init__(self) -> None:
         self._partial = ""
         self._counts: dict[str, int] = {}
+        self._clock: int | None = None
 
-    def feed(self, live: session.Session, text: str) -> None:
+    def feed(self, live: Session, text: str) -> None:
         """Takes what was written and records the metrics of the lines that it completes."""
         if "\n" not in text:
             self._partial = (self._partial + text)[-_LONGEST - 1 :]
@@ -73,7 +75,7 @@ class _Lines:
                 if len(line) <= _LONGEST and not line.startswith("hpkb: "):
                     self._record(live, line)
 
-    def _record(self, live: session.Session, line: str) -> None:
+    def _record(self, live: Session, line: str) -> None:
         metrics, positions = parse(line)
         if not metrics or not (live.own_script or live.is_open):
             return
@@ -84,10 +86,15 @@ class _Lines:
             step = live.step
             metrics = {f"printed.{name}" if name in CURVES else name: value for name, value in metrics.items()}
         else:
-            first = next(iter(metrics))
-            counted = self._counts[first] = self._counts.get(first, -1) + 1
-            step = next((positions[name] for name in _CLOCKS if name in positions), counted)
+            step = self._own_step(next(iter(metrics)), positions)
         live.points(step, metrics)
+
+
+    def _own_step(self, first: str, positions: dict[str, int]) -> int:
+        """Returns the step of a script without an optimizer: what its lines said last, else how often they came."""
+        self._clock = next((positions[name] for name in _CLOCKS if name in positions), self._clock)
+        counted = self._counts[first] = self._counts.get(first, -1) + 1
+        return counted if self._clock is None else self._clock
 
 
 def parse(line: str) -> tuple[dict[str, float], dict[str, int]]:
@@ -127,8 +134,17 @@ def _name(found: re.Match[str]) -> str:
     return "_".join(words).strip("._/")
 
 
-@functools.lru_cache(None)
-def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+_compiled: list[re.Pattern[str]] = []
+
+
+def _patterns() -> list[re.Pattern[str]]:
+    """Returns the patterns of a pair, a position and a call; the first line that needs them imports `re`."""
+    if not _compiled:
+        _compiled.extend(_compile())
+    return _compiled
+
+
+def _compile() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     import re
 
     word = r"[A-Za-z_][\w./-]{0,79}"

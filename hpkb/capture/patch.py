@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 
-from . import session
+from .session import Session, current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
 
-def after(owner: Any, name: str, then: Callable[[session.Session, Any, tuple[Any, ...], dict[str, Any]], None]) -> None:
-    """Makes `owner.name` call `then(session, result, args, kwargs)` after itself, in a process that is captured."""
+def call_after(owner: Any, name: str, then: Callable[[Session, Any, tuple[Any, ...], dict[str, Any]], None]) -> None:
+    """Makes `owner.name` call `then(live, result, args, kwargs)` after itself, in a process that is captured."""
     original = getattr(owner, name)
 
     @functools.wraps(original)
@@ -27,7 +27,7 @@ def after(owner: Any, name: str, then: Callable[[session.Session, Any, tuple[Any
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
-        live = session.current()
+        live = current()
         if live is not None:
             try:
                 then(live, result, args, kwargs)

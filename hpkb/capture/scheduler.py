@@ -7,7 +7,8 @@ import inspect
 import weakref
 from typing import Any, NamedTuple  # torch has imported it by now
 
-from . import patch, session
+from .patch import call_after
+from .session import Session
 
 _WORDS = {
     "CosineAnnealingLR": "cosine",
@@ -39,7 +40,7 @@ class _Made(NamedTuple):
 _made: dict[int, _Made] = {}  # by the scheduler's id, in the order of their making
 
 
-def install(lr_scheduler: Any) -> None:
+def watch_schedulers(lr_scheduler: Any) -> None:
     """Hooks the constructors of torch's schedulers; a class of the script's own is seen through its base."""
     classes = [kind for kind in vars(lr_scheduler).values() if inspect.isclass(kind) and hasattr(kind, "step")]
     for kind in dict.fromkeys(classes):
@@ -50,12 +51,12 @@ def install(lr_scheduler: Any) -> None:
 def _watch(kind: Any) -> None:
     signature = inspect.signature(kind.__init__)
 
-    def note(_live: session.Session, _result: None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def note(_live: Session, _result: None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         _note(args[0], kind.__name__, dict(bound.arguments))
 
-    patch.after(kind, "__init__", note)
+    call_after(kind, "__init__", note)
 
 
 def _note(scheduler: Any, kind: str, arguments: dict[str, Any]) -> None:
@@ -69,7 +70,7 @@ def _note(scheduler: Any, kind: str, arguments: dict[str, Any]) -> None:
     _made[id(scheduler)] = _Made(weakref.ref(scheduler), word, plain, _is_warmup(kind, arguments), inner)
 
 
-def describe(optimizer: Any) -> dict[str, Any]:
+def describe_schedule(optimizer: Any) -> dict[str, Any]:
     """Returns `lr_schedule` and its arguments `lr_schedule.NAME` for an optimizer; nothing where it has no scheduler.
 
     Several schedulers at work at once are joined with a plus. Of a warm-up followed by another schedule the other

@@ -6,7 +6,7 @@ too where there is one, otherwise the last before the first optimizer step, torc
 
 from __future__ import annotations
 
-from . import patch
+from .patch import call_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ORDER = ("torch", "numpy", "random")
 
 
-def install(module: Any, function: str, source: str) -> None:
+def watch_seed(module: Any, function: str, source: str) -> None:
     """Hooks a module's seeding function."""
 
     def note(live: Session, _result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -28,13 +28,13 @@ def install(module: Any, function: str, source: str) -> None:
             return
         if live.step == 0:
             if not live.seeds:
-                live.closing.append(lambda: record(live))
+                live.closing.append(lambda: record_seeds(live))
             live.seeds.append((source, seed))
 
-    patch.after(module, function, note)
+    call_after(module, function, note)
 
 
-def record(live: Session) -> None:
+def record_seeds(live: Session) -> None:
     """Records the seeds seen so far; later ones are no longer the run's."""
     if not live.seeds:
         return

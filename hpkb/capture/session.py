@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import process
+from .process import own_script, rank
 
 TYPE_CHECKING = False  # `typing` takes longer to import than the rest of capture
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Session:
     def own_script(self) -> bool:
         """Whether the main program is the user's own; asked once, and not before the main program runs."""
         if self._own_script is None:
-            self._own_script = process.own_script()
+            self._own_script = own_script()
         return self._own_script
 
     @property
@@ -97,9 +97,9 @@ class Session:
         for name, value in metrics.items():
             try:
                 if getattr(value, "is_cuda", False):
-                    from . import training
+                    from .training import training_of
 
-                    training.of(self).log_later(at, str(name), value)
+                    training_of(self).log_later(at, str(name), value)
                 else:
                     now[str(name)] = float(value)
             except Exception as error:
@@ -211,13 +211,13 @@ def start(run_dir: str) -> Session:
     global _current, _fork_watched
     if _current is not None:
         return _current
-    _current = Session(str(run_dir), process.rank())
+    _current = Session(str(run_dir), rank())
     if not _fork_watched:
         _fork_watched = True
         os.register_at_fork(after_in_child=_off_in_child)
-    from . import hooks
+    from .hooks import install
 
-    hooks.install(_current)
+    install(_current)
     return _current
 
 

@@ -5,49 +5,55 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable, Iterator  # torch has imported it by now
 
-from . import optimizer as optimizers
-from . import patch, scheduler, session, training
+from .imports import when_imported
+from .optimizer import number
+from .patch import call_after
+from .scheduler import watch_schedulers
+from .session import Session, current
+from .training import training_of
 
 
-def install(torch: Any) -> None:
+def watch_torch(torch: Any) -> None:
     """Hooks a torch that has just been imported."""
     from torch.optim import lr_scheduler
     from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
     from torch.utils.data import DataLoader, dataloader
 
-    is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
-    register_optimizer_step_post_hook(_after_step(is_compiling))
-    patch.after(Optimizer, "__init__", _created)
-    _watch_backward(torch, is_compiling)
-    scheduler.install(lr_scheduler)
-    patch.after(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler, "scale", _scaled)
-    patch.after(DataLoader, "__iter__", _opened)
+    when_imported("torch._dynamo", _skip_capture)
+    register_optimizer_step_post_hook(_stepped)
+    call_after(Optimizer, "__init__", _created)
+    _watch_backward(torch)
+    watch_schedulers(lr_scheduler)
+    call_after(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler, "scale", _scaled)
+    call_after(DataLoader, "__iter__", _opened)
     _watch_batches(dataloader._BaseDataLoaderIter)
 
 
-def _after_step(is_compiling: Callable[[], bool]) -> Callable[[Any, Any, Any], None]:
-    def stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if is_compiling():
-            return
-        live = session.current()
-        if live is not None:
-            try:
-                closure = args[1] if len(args) > 1 else kwargs.get("closure")
-                training.of(live).stepped(optimizer, closure is not None)
-            except Exception as error:
-                live.failed("an optimizer step", error)
+def _skip_capture(dynamo: Any) -> None:
+    """Tells torch.compile to run capture as it is rather than to compile it along with the job."""
+    from torch._dynamo import trace_rules
 
-    return stepped
+    trace_rules.add(__package__)
 
 
-def _created(live: session.Session, _result: None, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+def _stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
+    live = current()
+    if live is not None:
+        try:
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            training_of(live).stepped(optimizer, closure is not None)
+        except Exception as error:
+            live.failed("an optimizer step", error)
+
+
+def _created(live: Session, _result: None, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     """Keeps the rates that the optimizer was created with: a script with a warm-up of its own soon changes them."""
-    rates = [optimizers.number(group.get("lr")) for group in args[0].param_groups]
+    rates = [number(group.get("lr")) for group in args[0].param_groups]
     if all(rate is not None for rate in rates):
-        training.of(live).created[args[0]] = rates
+        training_of(live).created[args[0]] = rates
 
 
-def _watch_backward(torch: Any, is_compiling: Callable[[], bool]) -> None:
+def _watch_backward(torch: Any) -> None:
     """Hooks `torch.autograd.backward`, which `Tensor.backward` calls too."""
     original = torch.autograd.backward
     running = False  # a reentrant checkpoint calls backward inside of backward
@@ -55,9 +61,9 @@ def _watch_backward(torch: Any, is_compiling: Callable[[], bool]) -> None:
     @functools.wraps(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal running
-        outermost = not running and not is_compiling()
+        outermost = not running
         if outermost:
-            live = session.current()
+            live = current()
             if live is not None:
                 _note_loss(live, torch, tensors)
             running = True
@@ -74,24 +80,27 @@ def _watch_backward(torch: Any, is_compiling: Callable[[], bool]) -> None:
     torch.autograd.backward = backward
 
 
-def _note_loss(live: session.Session, torch: Any, tensors: Any) -> None:
+def _note_loss(live: Session, torch: Any, tensors: Any) -> None:
     try:
         loss = tensors[0] if type(tensors) in (list, tuple) and len(tensors) == 1 else tensors
         if type(loss) is torch.Tensor and loss.numel() == 1:
-            training.of(live).backward(loss)
+            training_of(live).backward(loss)
     except Exception as error:
         live.failed("a training loss", error)
 
 
-def _scaled(_live: session.Session, scaled: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+def _scaled(_live: Session, scaled: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     """Remembers the loss behind the scaled one, on which mixed precision calls `backward`."""
     loss = args[1] if len(args) > 1 else None
     if scaled is not loss and hasattr(loss, "backward"):
         scaled._hpkb_unscaled = loss
 
 
-def _opened(live: session.Session, iterator: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    iterator._hpkb_use = training.of(live).loaders.use(args[0])
+def _opened(live: Session, iterator: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    loader = args[0]
+    iterator._hpkb_use = training_of(live).loaders.use(loader)
+    if not loader.persistent_workers:  # those hold their iterator, and a circle would keep the workers alive
+        iterator._hpkb_loader = loader  # a loader without a name would be gone before its first batch
 
 
 def _watch_batches(iterators: Any) -> None:
@@ -114,12 +123,12 @@ def _watch_batches(iterators: Any) -> None:
 
 
 def _note_batch(iterator: Any, exhausted: bool) -> None:
-    live = session.current()
+    live = current()
     use = getattr(iterator, "_hpkb_use", None)
     if live is None or use is None:
         return
     try:
-        loaders = training.of(live).loaders
+        loaders = training_of(live).loaders
         if not exhausted:
             loaders.drawn(use)
         elif use.role is None:

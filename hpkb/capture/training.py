@@ -12,11 +12,12 @@ import time
 import weakref
 from typing import Any, NamedTuple, Optional, Union  # torch has imported it by now
 
-from . import optimizer as optimizers
-from . import scheduler as schedulers
-from . import seeds
-from .loader import Loaders, batch_size, world_size
+from .environment import of_process
+from .loader import Loaders, world_size
 from .losses import Late, read
+from .optimizer import describe_optimizer, number_now
+from .scheduler import describe_schedule
+from .seeds import record_seeds
 from .session import Session
 
 CURVES = frozenset(["train_loss", "learning_rate"])  #: what capture itself records at every step
@@ -104,7 +105,7 @@ class Training:
             self._settle(passes, with_closure)
         suffix = "" if leads else f".{track.number}"
         values: dict[str, float] = {}
-        rate = optimizers.number_now(optimizer.param_groups[track.main]["lr"])
+        rate = number_now(optimizer.param_groups[track.main]["lr"])
         if rate is not None:
             values["learning_rate" + suffix] = rate
             track.saw(rate)
@@ -134,13 +135,13 @@ class Training:
     def _begin(self, optimizer: Any) -> Track:
         """Records what the optimizer was set to, at its first step."""
         number = len(self._tracks) + 1
-        values, main = optimizers.describe(optimizer, self.created.get(optimizer), _prefix(number))
+        values, main = describe_optimizer(optimizer, self.created.get(optimizer), _prefix(number))
         track = self._tracks[id(optimizer)] = Track(optimizer, number, main)
         if number == 1:
             track.stepped_at = self._live.step
-            seeds.record(self._live)
-            self._live.tags(_environment(self._torch))
-            self._schedule = schedulers.describe(optimizer)
+            record_seeds(self._live)
+            self._live.tags(of_process(self._torch))
+            self._schedule = describe_schedule(optimizer)
             self._live.params(self._schedule, "scheduler")
         self._live.params(values, "optimizer")
         return track
@@ -164,13 +165,12 @@ class Training:
     def _conclude(self) -> None:
         """Records the batch size once the passes of a step are known; without a DataLoader it stays absent."""
         use = self.loaders.latest
-        loader = use.loader() if use is not None and use.role == "training" else None
-        if not self._counts and not (self._passes and loader):
+        size = use.batch_size if use is not None and use.role == "training" else None
+        if not self._counts and not (self._passes and size):
             return
         counts = self._counts[::-1] or [1]  # among equally frequent ones the later
         passes = collections.Counter(counts).most_common(1)[0][0]
         values: dict[str, Any] = {"accumulation_steps": passes}
-        size = batch_size(loader) if loader is not None else None
         if size is not None:
             values["batch_size"] = size * passes * world_size(self._torch)
         self._live.params(values, "loader")
@@ -202,7 +202,7 @@ class Training:
             self._live.points(step, {**values, **arrived}, at)
 
 
-def of(live: Session) -> Training:
+def training_of(live: Session) -> Training:
     """Returns the training of a session, begun where it is new."""
     if live.training is None:
         import torch
@@ -232,9 +232,3 @@ def _divisor(loss: Any) -> Optional[float]:
     if name == "MulBackward0":
         return round(1 / number, 6) if number else None
     return number
-
-
-def _environment(torch: Any) -> dict[str, str]:
-    from . import environment
-
-    return environment.of_process(torch)

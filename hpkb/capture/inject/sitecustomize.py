@@ -23,9 +23,9 @@ def _start_capture() -> None:
     package.__spec__, package.__loader__, package.__package__ = spec, spec.loader, spec.name
     package.__file__, package.__path__ = file, [folder]
     sys.modules["hpkb.capture"] = package
-    from hpkb.capture import session
+    from hpkb.capture.session import start
 
-    session.start(run_dir)
+    start(run_dir)
 
 
 def _run_next() -> None:
