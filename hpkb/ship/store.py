@@ -153,8 +153,20 @@ class Store:
         except HpkbError:
             raise
         except Exception as error:
-            said = without_credentials(" ".join(str(error).split()))[:300] or type(error).__name__
-            raise TrackingError(f"The store {without_password(self.uri)} did not {doing}: {said}") from error
+            raise TrackingError(f"The store {without_password(self.uri)} did not {doing}: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a call failed: what the operating system said, where it is at the bottom of it, else MLflow's first line."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, TimeoutError):
+            return "no answer in time"
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
+    lines = str(error).splitlines() or [type(error).__name__]
+    return without_credentials(lines[0])[:300].rstrip(". ")
 
 
 def _beside(recorded: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str]:

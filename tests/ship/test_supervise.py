@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pty
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -166,12 +167,26 @@ def test_a_store_that_is_away_costs_nothing_but_a_line(store_uri: str, monkeypat
     assert "still spooled" in said
     assert "hpkb sync" in said
     assert "geheim" not in said
+    assert said.startswith("hpkb: The store http://me@127.0.0.1:9 did not open experiment 'digits': Connection refused.")
     assert len(said.splitlines()) == 1
     with pytest.raises(TrackingError, match="1 of 1 runs"):
         supervise.sync()
     assert supervise.sync(store_uri) == 1
     assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
     assert status(store_uri) == "FAILED"
+
+
+def test_a_server_that_never_answers_is_not_waited_for_long(
+    store_uri: str, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    with socket.create_server(("127.0.0.1", free_port)):
+        begun = time.monotonic()
+        code, said = log(f"http://127.0.0.1:{free_port}", JOB + "sys.exit(3)", patience=1.0)
+        assert time.monotonic() - begun < 8
+    assert code == 3
+    assert "does not answer" in said
+    assert [run.to_ship() for run in unshipped()] == [True]
 
 
 def test_without_waiting_another_process_ships(store_uri: str) -> None:
