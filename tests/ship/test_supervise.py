@@ -167,7 +167,7 @@ def test_a_store_that_is_away_costs_nothing_but_a_line(store_uri: str, monkeypat
     assert "still spooled" in said
     assert "hpkb sync" in said
     assert "geheim" not in said
-    assert said.startswith("hpkb: The store http://me@127.0.0.1:9 did not open experiment 'digits': Connection refused.")
+    assert said.startswith("hpkb: The store http://me@127.0.0.1:9 did not open experiment 'digits': Connection refused")
     assert len(said.splitlines()) == 1
     with pytest.raises(TrackingError, match="1 of 1 runs"):
         supervise.sync()
