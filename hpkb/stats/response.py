@@ -58,11 +58,12 @@ def response_of(sweep: Sweep, surrogate: Surrogate, column: int, floor: float | 
     half_width = spread(bags, chains)
     tolerance = floor if floor is not None else float(half_width[best]) / 2
     plateau = _around(values, difference, best, tolerance)
+    optimum = float(np.mean(plateau))
     low, high = _hull(values, alike)
     at_low, at_high = _edges(bags)
     return Response(
-        values, y, half_width, best, alike, plateau, float(np.mean(plateau)), low, high, at_low, at_high,
-        floor is not None,
+        values, y, half_width, best, alike, plateau, optimum, min(low, optimum), max(high, optimum),
+        at_low, at_high, floor is not None,
     )  # fmt: skip
 
 
