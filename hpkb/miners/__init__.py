@@ -43,8 +43,8 @@ class Miner(Protocol):
 
 
 def names() -> list[str]:
-    """Returns the names of all miners, in the order of the alphabet."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Returns the names of all miners, in the order of the alphabet; a module `_name` is a part of miners, none itself."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def load(name: str) -> Miner:

@@ -11,9 +11,10 @@ from scipy import stats
 
 from hpkb.stats import ridge_inference as inference
 from hpkb.stats import shift_model as sm
+from hpkb.stats.interaction import interaction_share
 from hpkb.stats.ridge_data import Infeasible, RidgeData, Scale, ridge_data, usable
 from hpkb.stats.ridge_inference import EVERYTHING, OTHERS, scaled
-from hpkb.stats.ridge_shape import Shape, interaction_shares, shape
+from hpkb.stats.ridge_shape import Shape, shape
 from hpkb.stats.shift_model import State
 from hpkb.sweep import FloatArray, Sweep
 
@@ -70,12 +71,15 @@ def fit_ridge(sweep: Sweep, knob: str) -> Ridge:
     if runs is None or runs.n_runs == 0:
         return Ridge(reason=f"learning rate and {_words(knob)} were not both varied")
     tried = runs.n_configurations
-    if (runs.subset(~runs.infeasible)).n_configurations < FEWEST_CONFIGURATIONS:
-        return Ridge(reason=_too_few(runs, knob), n_configurations=tried)
-    for name in ("learning_rate", knob):
-        parameter = runs.hyperparameter(name)
-        if parameter is None or np.unique(parameter.values).size < 3:
-            return Ridge(reason=f"{_words(name)} took fewer than three values", n_configurations=tried)
+    feasible = runs.subset(~runs.infeasible)
+    if feasible.n_configurations < FEWEST_CONFIGURATIONS:
+        return Ridge(reason=_too_few(feasible, knob), n_configurations=tried)
+    if np.ptp(feasible.y) == 0:
+        return Ridge(reason="the objective is the same in every run", n_configurations=tried)
+    for name, fewest in (("learning_rate", 4), (knob, 3)):
+        parameter = feasible.hyperparameter(name)
+        if parameter is None or np.unique(parameter.values).size < fewest:
+            return Ridge(reason=f"{_words(name)} took fewer than {fewest} values", n_configurations=tried)
     return _fit(runs, knob)
 
 
@@ -83,8 +87,8 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _too_few(runs: Sweep, knob: str) -> str:
-    there = runs.subset(~runs.infeasible).n_configurations
+def _too_few(feasible: Sweep, knob: str) -> str:
+    there = feasible.n_configurations
     noun = "configuration" if there == 1 else "configurations"
     return (
         f"{there} feasible {noun} with a positive {_words(knob)} are too few: "
@@ -177,7 +181,8 @@ def _conclude(chosen: _Candidate, tried: int) -> Ridge:
     )  # fmt: skip
     if inference.learning_rate_p(data.model) > ALPHA:
         return replace(common, reason="the learning rate itself has no effect that stands out of the noise")
-    common = _with_share(common, data, best, interval)
+    share = interaction_share(data, best)
+    common = replace(common, interaction_share=share.estimate, share_low=share.low, share_high=share.high)
     if not chosen.shape.has_minimum:
         return replace(common, reason=chosen.shape.reason)
     low, high = (bound if math.isfinite(bound) else None for bound in interval)
@@ -228,17 +233,6 @@ def _crossing(grid: FloatArray, t: FloatArray, critical: float) -> float:
     before = min(float(t[i - 1]), critical)
     share = (critical - before) / (float(t[i]) - before)
     return float(grid[i - 1] + share * (grid[i] - grid[i - 1]))
-
-
-def _with_share(common: Ridge, data: RidgeData, best: State, interval: tuple[float, float]) -> Ridge:
-    """The interaction's share at the best exponent, and its range over the exponents of the interval."""
-    low, high = np.clip(interval, -LARGEST_EXPONENT, LARGEST_EXPONENT)
-    exponents = np.concatenate([[best.theta[0, 0]], np.linspace(low, high, 5)])
-    shares = interaction_shares(data, _profile(data, best, exponents))
-    least = 0.0 if low <= 0.0 <= high else float(shares.min())
-    return replace(
-        common, interaction_share=float(shares[0]), share_low=least, share_high=float(shares.max()),
-    )  # fmt: skip
 
 
 def _line(data: RidgeData, found: Shape) -> tuple[RidgePoint, ...]:

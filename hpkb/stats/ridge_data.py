@@ -92,13 +92,14 @@ def spline_columns(n: int) -> int:
 
 
 def on_scale(sweep: Sweep, scale: Scale) -> FloatArray:
-    """The objective of each run on a scale for least squares, (n,); an infeasible run takes the worst value.
+    """The objective of each run on a scale for least squares, (n,), about 1 in size; infeasible runs have the worst.
 
     "scores" are the normal scores of the ranks (Blom 1958): the place of the best learning rate is the same on
     every monotone scale, and ranks know no outliers.
     """
     if scale == "identity":
-        return np.where(sweep.infeasible, np.nanmax(sweep.y), sweep.y)
+        y = np.where(sweep.infeasible, np.nanmax(sweep.y), sweep.y)
+        return np.asarray(y / max(float(np.abs(y).max()), 1e-300))  # squares of the largest floats overflow
     ranks = rankdata(np.where(sweep.infeasible, np.inf, sweep.y))
     return np.asarray(ndtri((ranks - 0.375) / (ranks.size + 0.25)))
 
@@ -161,7 +162,7 @@ class _Plan:
 
 
 def _centred(parameter: Hyperparameter) -> FloatArray | None:
-    """The values on their own scale with mean 0 and standard deviation 1, absent ones at 0; None where they are all one."""
+    """The values on their own scale, centred and scaled, absent ones at 0; None where they are all one."""
     x = parameter.transformed
     if parameter.name in ("momentum", "beta1", "beta2") and (x < 1).any():
         x = np.log(np.maximum(1 - x, 1e-6))  # what moves the optimum is 1 / (1 - momentum)

@@ -79,14 +79,14 @@ def interaction_p(model: ShiftModel, null: State, best: State) -> float:
 def _products_p(model: ShiftModel, null: State) -> float:
     """The larger of the classical p-value of the products and that of HC3's Wald test."""
     nuisance = nuisance_columns(model, null)
-    products = scaled(sm.project(nuisance, _products(model)))
+    tested = scaled(sm.project(nuisance, _products(model)))
     residual = sm.project(nuisance, null.residual[..., None])
-    effect = sm.coefficients(products, residual)[0, :, 0]
-    left = residual[..., 0] - products[0] @ effect
-    design = np.concatenate([nuisance, products], axis=-1)
+    effect = sm.coefficients(tested, residual)[0, :, 0]
+    left = residual[..., 0] - tested[0] @ effect
+    design = np.concatenate([nuisance, tested], axis=-1)
     dof, k = degrees_of_freedom(model, design), effect.size
     gain = float((residual**2).sum() - (left**2).sum()) / k / (float((left**2).sum()) / dof)
-    covariance = sm.sandwich(products, left, sm.leverage(model, design))[0]
+    covariance = sm.sandwich(tested, left, sm.leverage(model, design))[0]
     wald = float(effect @ np.linalg.lstsq(covariance, effect)[0]) / k
     return float(stats.f.sf(max(min(gain, wald), 0.0), k, dof))
 
@@ -112,9 +112,13 @@ def learning_rate_p(model: ShiftModel) -> float:
 
 
 def _products(model: ShiftModel) -> FloatArray:
-    u, v = standardized(model.u), standardized(model.shifts[:, 0])
-    columns = np.column_stack([u * v, u * u * v, u * v * v])
+    columns = products(standardized(model.u), standardized(model.shifts[:, 0]))
     return model.without_base(columns * model.root_weights[:, None])[None]
+
+
+def products(u: FloatArray, v: FloatArray) -> FloatArray:
+    """u·v, u²·v and u·v², (n, 3)."""
+    return np.column_stack([u * v, u * u * v, u * v * v])
 
 
 def nuisance_columns(model: ShiftModel, states: State) -> FloatArray:

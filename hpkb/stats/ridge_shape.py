@@ -1,4 +1,4 @@
-"""What the fitted curve of a ridge looks like: where its minimum is, how sure that is, and how much is interaction."""
+"""What the fitted curve of a ridge looks like: whether it has a minimum, where, and how sure that is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpkb.stats import shift_model as sm
 from hpkb.stats.basis import cubic_splines
 from hpkb.stats.ridge_data import RidgeData
 from hpkb.stats.shift_model import State
-from hpkb.sweep import FloatArray, IntArray
+from hpkb.sweep import FloatArray
 
 PLACES = 201
 EDGE = 0.02  # the share of the runs at either end that says too little of the curve there
@@ -119,34 +119,3 @@ class Shape:
         own = sm.project(self.best.design, tangent)
         hat = sm.leverage(model, np.concatenate([self.best.design, own], axis=-1))
         return np.asarray(sm.sandwich(own, self.best.residual, hat)[0])
-
-
-def interaction_shares(data: RidgeData, states: State) -> FloatArray:
-    """The share of the systematic variance that is pure interaction of learning rate and knob, (r,).
-
-    The functional ANOVA of f(u - exponent · v - o) + g(v) over the product of the values tried of u, v and the other
-    shifts o (so that a design in which they go together does not hide it), plus the variance of the other main
-    effects; all on the scale of the fit.
-    """
-    model = data.model
-    u = np.quantile(model.u, (np.arange(20) + 0.5) / 20)
-    rows = np.argsort(data.knob, kind="stable")[((np.arange(20) + 0.5) / 20 * data.knob.size).astype(int)]
-    additive = model.additive * model.root_weights[:, None]
-    effects = np.linalg.pinv(additive, rcond=1e-9) @ ((model.y - states.curve) * model.root_weights).T
-    own = model.additive[:, data.knob_columns] @ effects[data.knob_columns]
-    rest = model.additive @ effects - own
-    shares = [_share(data, states.take(r), u, rows, own[rows, r], float(rest[:, r].var())) for r in range(len(own.T))]
-    return np.array(shares)
-
-
-def _share(
-    data: RidgeData, state: State, u: FloatArray, rows: IntArray, own: FloatArray, variance_of_rest: float
-) -> float:
-    model, theta = data.model, state.theta[0]
-    others = np.quantile(model.shifts[:, 1:] @ theta[1:], [0.1, 0.3, 0.5, 0.7, 0.9])
-    index = u[:, None, None] - theta[0] * model.shifts[rows, 0][None, :, None] - others
-    surface = sm.curve_at(model, state, index.reshape(1, -1))[2].reshape(index.shape) + own[None, :, None]
-    together = surface.mean(axis=2)
-    pure = together - together.mean(axis=0) - together.mean(axis=1, keepdims=True) + together.mean()
-    total = float(surface.var()) + variance_of_rest
-    return float(pure.var()) / total if total > 0 else 0.0
