@@ -131,7 +131,7 @@ def sync(tracking_uri: str | None, spools: tuple[Path, ...]) -> None:
     """
     from hpkb.ship import supervise
 
-    shipped = supervise.sync(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), list(spools))
+    shipped = supervise.sync(tracking_uri, list(spools))
     click.echo(f"{shipped} run{'' if shipped == 1 else 's'} shipped")
 
 
@@ -170,7 +170,7 @@ def import_(
     """
     from hpkb import present
     from hpkb.pipeline import import_table
-    from hpkb.sources.table import Layout, open_table
+    from hpkb.sources.table import Layout, TableSource
 
     layout = Layout(
         task_column=task_column,
@@ -180,7 +180,7 @@ def import_(
         mapping=_pairs(mapping, "--map"),
         fixed=_pairs(fixed, "--fixed"),
     )
-    click.echo(present.ingested(import_table(open_table(source, layout, curves), Path(kb))))
+    click.echo(present.ingested(import_table(TableSource(source, layout, curves), Path(kb))))
 
 
 @cli.command()

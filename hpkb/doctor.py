@@ -71,7 +71,7 @@ def _capture() -> Check:
 
 
 def _store(tracking_uri: str) -> Check:
-    from hpkb.ship.rundir import without_password
+    from hpkb.ship.address import without_password
 
     shown = without_password(tracking_uri)
     if not tracking_uri.startswith("sqlite:///"):

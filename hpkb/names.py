@@ -83,6 +83,9 @@ BOOKKEEPING = frozenset(
     "wandb tensorboard local_rank rank port".split()
 )
 
+#: Details of a schedule that count steps or say where a resumed one stands: they follow from the run's length.
+_SCHEDULE_LENGTHS = frozenset("T_max T_0 step_size total_steps milestones last_epoch total_iters epochs steps_per_epoch".split())
+
 
 @cache
 def _by_alias() -> dict[str, Name]:
@@ -107,8 +110,8 @@ def canonical(name: str) -> str:
 def in_configuration(name: str) -> bool:
     """Whether a recorded parameter takes part in what makes two runs the same configuration.
 
-    What the script called its arguments (`cli.lr`) is left out where a canonical name says the same, and so are
-    arguments that only say where output goes.
+    Left out are what the script called its arguments (`cli.lr`) where a canonical name says the same, arguments that
+    only say where output goes, how data was loaded, and what follows from the seed or from the length of the run.
     """
     found = lookup(name)
     if found:
@@ -117,4 +120,6 @@ def in_configuration(name: str) -> bool:
     if prefix in ("cli", "config"):
         plain = rest.lower().lstrip("-").replace("-", "_")
         return lookup(rest) is None and plain not in BOOKKEEPING
-    return True
+    if prefix == "lr_schedule":
+        return rest not in _SCHEDULE_LENGTHS
+    return prefix not in ("seed", "loader")

@@ -24,7 +24,8 @@ from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
 from hpkb.kb.store import writing
-from hpkb.sources import Source, open_source, parse_objective
+from hpkb.sources import Source, open_source
+from hpkb.sources.objectives import parse_objective
 from hpkb.sweep import Sweep
 
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
