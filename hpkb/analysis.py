@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,18 +48,19 @@ def mine(
     for name in miners:
         hpkb.miners.load(name)
     ordered = sorted(sweeps, key=lambda s: s.task)
-    per_task: list[Finding] = []
-    for sweep, found in zip(
-        ordered, _spread(mine_task, [(s, chosen, seed) for s in ordered], workers), strict=True
-    ):
-        say(f"mined {sweep.task}")
-        per_task += found
-    across = [
-        f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
-    ]
-    findings = correct([*across, *per_task])
-    say("choosing defaults")
-    return Mined(tuple(findings), _defaults(ordered, findings, seed, workers))
+    with _processes(min(workers, len(ordered))) as spread:
+        say("mining")
+        found = spread(mine_task, [(sweep, chosen, seed) for sweep in ordered])
+        per_task = [finding for task in found for finding in task]
+        across = [
+            f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
+        ]
+        findings = correct([*across, *per_task])
+        say("choosing defaults")
+        tasks: list[str | None] = [None, *(s.task for s in ordered)]
+        documents = spread(_recommend, [(_of_task(ordered, task), task, seed) for task in tasks])
+    defaults = {task: _with_evidence(d, findings) for task, d in zip(tasks, documents, strict=True)}
+    return Mined(tuple(findings), defaults)
 
 
 def mine_task(sweep: Sweep, miners: Sequence[str], seed: int) -> list[Finding]:
@@ -83,13 +85,8 @@ def correct(findings: Sequence[Finding]) -> list[Finding]:
     return corrected
 
 
-def _defaults(
-    sweeps: Sequence[Sweep], findings: Sequence[Finding], seed: int, workers: int
-) -> dict[str | None, dict[str, Any]]:
-    tasks: list[str | None] = [None, *(s.task for s in sweeps)]
-    jobs = [(sweeps if task is None else [s for s in sweeps if s.task == task], task, seed) for task in tasks]
-    documents = _spread(_recommend, jobs, workers)
-    return {task: _with_evidence(d, findings) for task, d in zip(tasks, documents, strict=True)}
+def _of_task(sweeps: Sequence[Sweep], task: str | None) -> list[Sweep]:
+    return [sweep for sweep in sweeps if task is None or sweep.task == task]
 
 
 def _recommend(sweeps: Sequence[Sweep], task: str | None, seed: int) -> dict[str, Any]:
@@ -132,15 +129,16 @@ def _rules(document: dict[str, Any], findings: Sequence[Finding]) -> list[dict[s
     ]
 
 
-def _spread(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> list[Any]:
-    """The results of `function(*job)` in the order of the jobs, computed by up to `workers` processes."""
-    processes = min(workers, len(jobs))
-    if processes <= 1:
+@contextmanager
+def _processes(n: int) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]]:
+    """Yields `spread(function, jobs)`, the results of `function(*job)` in the order of the jobs, by n processes."""
+    if n <= 1:
         with threadpool_limits(1):  # the arrays are small: more threads only wait for each other
-            return [function(*job) for job in jobs]
+            yield lambda function, jobs: [function(*job) for job in jobs]
+        return
     spawn = multiprocessing.get_context("spawn")  # fork would copy DuckDB's threads half alive
-    with ProcessPoolExecutor(processes, spawn, initializer=_one_thread) as pool:
-        return list(pool.map(function, *zip(*jobs, strict=True)))
+    with ProcessPoolExecutor(n, spawn, initializer=_one_thread) as pool:
+        yield lambda function, jobs: list(pool.map(function, *zip(*jobs, strict=True)))
 
 
 def _one_thread() -> None:
