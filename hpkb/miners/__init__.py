@@ -43,7 +43,7 @@ class Miner(Protocol):
 
 
 def names() -> list[str]:
-    """Returns the names of all miners, in the order of the alphabet; a module `_name` is a part of miners, none itself."""
+    """Returns the names of all miners, in the order of the alphabet; a module `_name` is no miner."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 

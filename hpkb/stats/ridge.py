@@ -205,18 +205,18 @@ def _profile(data: RidgeData, best: State, exponents: FloatArray) -> State:
 
 
 def _interval(data: RidgeData, best: State, grid: FloatArray, profile: State) -> tuple[float, float]:
-    """The exponents around the best that the score test does not refuse, widened to the delta interval if wider.
+    """The exponents around the best that no test refuses (see `misfit`), widened to the delta interval if wider.
 
     Inverting a test needs no assumption that the exponent is well determined, and may leave a side open
     (Fieller 1954; Gleser & Hwang 1987 show that an interval that cannot is wrong for such a quantity).
     """
-    tests = inference.score(data.model, profile)
+    misfit = inference.misfit(data.model, profile, best)
     exponent = float(best.theta[0, 0])
     start = int(np.searchsorted(grid, exponent))
     at_best = inference.score(data.model, best)
     delta = at_best.critical * float(at_best.error[0])
-    low = _crossing(grid[: start + 1][::-1], tests.t[: start + 1][::-1], tests.critical)
-    high = _crossing(grid[start:], tests.t[start:], tests.critical)
+    low = _crossing(grid[: start + 1][::-1], misfit[: start + 1][::-1])
+    high = _crossing(grid[start:], misfit[start:])
     return _open(min(low, exponent - delta)), _open(max(high, exponent + delta))
 
 
@@ -224,14 +224,14 @@ def _open(bound: float) -> float:
     return math.copysign(math.inf, bound) if abs(bound) >= LARGEST_EXPONENT else bound
 
 
-def _crossing(grid: FloatArray, t: FloatArray, critical: float) -> float:
-    """Where |t| first passes the critical value on the way from the first exponent; infinite where it never does."""
-    beyond = np.flatnonzero(t[1:] > critical) + 1
+def _crossing(grid: FloatArray, misfit: FloatArray) -> float:
+    """Where the misfit first passes 1 on the way from the first exponent; infinite where it never does."""
+    beyond = np.flatnonzero(misfit[1:] > 1) + 1
     if not beyond.size:
         return math.copysign(math.inf, grid[-1] - grid[0] if grid.size > 1 else grid[0])
     i = int(beyond[0])
-    before = min(float(t[i - 1]), critical)
-    share = (critical - before) / (float(t[i]) - before)
+    before = min(float(misfit[i - 1]), 1.0)
+    share = (1 - before) / (float(misfit[i]) - before)
     return float(grid[i - 1] + share * (grid[i] - grid[i - 1]))
 
 

@@ -92,11 +92,28 @@ def _products_p(model: ShiftModel, null: State) -> float:
 
 
 def _gain_p(model: ShiftModel, null: State, best: State) -> float:
-    design = nuisance_columns(model, best)
+    gain, k, dof = _gain(model, null, best)
+    return float(stats.f.sf(gain[0], k, dof))
+
+
+def _gain(model: ShiftModel, states: State, best: State) -> tuple[FloatArray, int, int]:
+    """What the best exponent gains over each state's, as an F ratio (r,), with its degrees of freedom."""
     k = best.coefficients.shape[1] + best.theta.shape[1]
-    dof = max(degrees_of_freedom(model, design) - 1, 1)
-    gain = max(float(null.rss[0] - best.rss[0]), 0.0)
-    return float(stats.f.sf(gain / k / (float(best.rss[0]) / dof), k, dof))
+    dof = max(degrees_of_freedom(model, nuisance_columns(model, best)) - 1, 1)
+    gain = np.maximum(states.rss - best.rss[0], 0.0)
+    return np.asarray(gain / k / (best.rss[0] / dof)), k, dof
+
+
+def misfit(model: ShiftModel, states: State, best: State) -> FloatArray:
+    """How badly each state's exponent fits, (r,): up to 1 it belongs into the 95% interval, above 1 it does not.
+
+    The score test alone forgives an exponent far off, where the curve fitted is itself no good and its slope points
+    nowhere. So one that the gain test refuses at the 0.5% level (far less in truth, since its degrees of freedom
+    are generous) is refused as well.
+    """
+    tests = score(model, states)
+    gain, k, dof = _gain(model, states, best)
+    return np.asarray(np.maximum(tests.t / tests.critical, np.sqrt(gain / stats.f.ppf(0.995, k, dof))))
 
 
 def learning_rate_p(model: ShiftModel) -> float:

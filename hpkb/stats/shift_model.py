@@ -134,9 +134,13 @@ def leverage(model: ShiftModel, design: FloatArray) -> FloatArray:
 
 
 def sandwich(design: FloatArray, residual: FloatArray, hat: FloatArray) -> FloatArray:
-    """The covariance HC3 of the coefficients of a design, (r, m, m); MacKinnon & White 1985."""
+    """The covariance HC3 of the coefficients of a design, (r, m, m); MacKinnon & White 1985.
+
+    A row that all but determines its own fit has next to no residual to divide by next to nothing: at most ten
+    times the residual is taken.
+    """
     inverse = _inverse_gram(design)
-    scores = design * (residual / (1 - np.minimum(hat, 0.99)))[..., None]
+    scores = design * (residual / (1 - np.minimum(hat, 0.9)))[..., None]
     return np.asarray(inverse @ (scores.swapaxes(-1, -2) @ scores) @ inverse)
 
 

@@ -1,4 +1,4 @@
-"""The exponent of the best learning rate in the batch size: intervals cover what was planted, noise supports nothing."""
+"""The exponent of the best learning rate in batch size: intervals cover what was planted, noise supports nothing."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_the_claim_says_which_laws_are_excluded():
 
 def test_the_budget_is_named():
     sweep, _ = planted_sweep(np.random.default_rng(0), batch_exponent=0.5)
-    assert "At equal epochs: a larger batch takes fewer steps." in exponent(replace(sweep, fixed={"epochs": "5"})).caveats
-    assert "At equal steps: a larger batch sees more data." in exponent(replace(sweep, fixed={"steps": "900"})).caveats
+    for fixed, said in (({"epochs": "5"}, "At equal epochs"), ({"steps": "900"}, "At equal steps")):
+        assert any(caveat.startswith(said) for caveat in exponent(replace(sweep, fixed=fixed)).caveats)
 
 
 def test_a_sweep_at_one_batch_size_is_insufficient():
