@@ -19,8 +19,8 @@ the best one. That the hyperparameter matters at all is tested as in *importance
 How to read it
 --------------
 Choose from the plateau what is cheapest or safest; the optimum's digits mean nothing inside it. Points are runs,
-with whatever the other hyperparameters were, so most lie above the curve. An optimum at the edge says that the
-range should be moved or widened before anything is concluded from it.
+with whatever the other hyperparameters were, so most lie above the curve. An optimum at the edge (the outer
+tenth of the range that was tried, on its own scale) says that the range should be moved or widened before anything is concluded from it.
 
 When it misleads
 ----------------
@@ -139,7 +139,7 @@ def _plateau(case: Case) -> list[Finding]:
 
 
 def _at_boundary(case: Case) -> Finding:
-    """Whether the best value is the smallest or the largest that was tried; an exact 0 is an end, not an edge."""
+    """Whether the best value lies in the outer tenth of what was tried; an exact 0 is an end, not an edge."""
     h, curve = case.hyperparameter, case.curve
     low = 0.0 if _value(h, curve.values[0]) == 0 else curve.edge_low
     share, side = max((curve.edge_high, "largest"), (low, "smallest"))
@@ -147,7 +147,7 @@ def _at_boundary(case: Case) -> Finding:
     beyond = "larger" if side == "largest" else "smaller"
     finding = Finding(
         miner="response", hyperparameters=(h.name,), quantity="at_boundary", verdict="supported",
-        claim=f"The best {h.name} is the {side} that was tried ({edge:.3g}): try {beyond} ones.",
+        claim=f"The best {h.name} lies at the edge of what was tried ({side} {edge:.3g}): try {beyond} ones.",
         claim_if_insufficient=f"Whether the best {h.name} lies at the edge of what was tried cannot be told.",
         estimate=share, unit="share of resamples", p_value=case.p_value, **evidence(case.sweep),
     ).judged()  # fmt: skip

@@ -11,6 +11,7 @@ from hpkb.stats.surrogate import Surrogate, configurations_of, spread
 from hpkb.sweep import BoolArray, FloatArray, Hyperparameter, Sweep
 
 GRID = 33  # points along a number that took more values than that
+EDGE = 0.1  # share of the range, on its own scale, that counts as its edge
 REFERENCES = (8, 64)  # at least and at most so many reference configurations
 
 
@@ -21,7 +22,7 @@ class Response:
     `y` and `half_width` (m,): the predicted objective, lower is better, and half its 95% band. `best` is the index of
     the lowest point; `alike` (m,) says which points cannot be told from it. `plateau`, `optimum`, `low` and `high`
     are on the own scale (of no meaning for a category). `edge_low` and `edge_high` are the shares of bags with their
-    lowest point at the first and the last value.
+    lowest point in the first and in the last tenth of the range.
     """
 
     values: FloatArray
@@ -60,7 +61,7 @@ def response_of(sweep: Sweep, surrogate: Surrogate, column: int, floor: float | 
     plateau = _around(values, difference, best, tolerance)
     optimum = float(np.mean(plateau))
     low, high = _hull(values, alike)
-    at_low, at_high = _edges(bags)
+    at_low, at_high = _edges(values, bags)
     return Response(
         values, y, half_width, best, alike, plateau, optimum, min(low, optimum), max(high, optimum),
         at_low, at_high, floor is not None,
@@ -106,7 +107,11 @@ def _hull(values: FloatArray, alike: BoolArray) -> tuple[float, float]:
     return float(edges[inside[0]]), float(edges[inside[-1] + 1])
 
 
-def _edges(bags: FloatArray) -> tuple[float, float]:
-    """The shares of bags whose lowest point is the first and the last, a step that reaches it counted in."""
-    lowest = bags.min(axis=1) + 1e-12 * np.maximum(np.ptp(bags, axis=1), 1e-300)
-    return float((bags[:, 0] <= lowest).mean()), float((bags[:, -1] <= lowest).mean())
+def _edges(values: FloatArray, bags: FloatArray) -> tuple[float, float]:
+    """The shares of bags whose lowest point lies in the first and in the last tenth of the range.
+
+    A tenth and not the last value alone: a forest's steps are that wide, and noise moves the lowest one.
+    """
+    lowest = values[[_lowest(bag) for bag in bags]]
+    margin = EDGE * (values[-1] - values[0])
+    return float((lowest <= values[0] + margin).mean()), float((lowest >= values[-1] - margin).mean())
