@@ -18,6 +18,7 @@ from hpkb.sweep import FloatArray, IntArray, Scale
 
 _MOST_LEVELS = 20
 _WIDE = 20.0  # a positive number of unknown meaning whose largest value is this many times its smallest is logarithmic
+_DIGITS = 7  # what single precision keeps: 0.1 and 0.10000000149 are one setting
 _ABSENT = frozenset({"", "none", "null", "nan", "n/a", "auto", "default"})
 _ORDER = {name.name: rank for rank, name in enumerate(NAMES)}
 
@@ -85,7 +86,7 @@ def _plain(text: str) -> str:
     if stripped.lower() in ("true", "false"):
         return stripped.capitalize()
     try:
-        return f"{float(stripped):.12g}"
+        return f"{float(stripped):.{_DIGITS}g}"
     except ValueError:
         return stripped
 
@@ -107,7 +108,7 @@ def _scale(known: Scale | None, values: FloatArray) -> Scale:
 
 
 def _codes(values: FloatArray) -> tuple[IntArray, int]:
-    """The rank of each value from 1, 0 for NaN, and how many values there are; equal to 12 digits is equal."""
+    """The rank of each value from 1, 0 for NaN, and how many values there are; equal to seven digits is equal."""
     present = ~np.isnan(values)
     distinct, inverse = np.unique(_rounded(values[present]), return_inverse=True)
     codes = np.zeros(values.size, dtype=np.int64)
@@ -118,7 +119,7 @@ def _codes(values: FloatArray) -> tuple[IntArray, int]:
 def _rounded(values: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):
         magnitude = np.where(values == 0, 0.0, np.floor(np.log10(np.abs(values))))
-    unit = 10.0 ** (11 - np.clip(magnitude, -290, 290))
+    unit = 10.0 ** (_DIGITS - 1 - np.clip(magnitude, -290, 290))
     return np.asarray(np.round(values * unit) / unit, dtype=np.float64)
 
 

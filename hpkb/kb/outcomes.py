@@ -61,11 +61,11 @@ _ADD_TASKS = """-- One row per task with an objective.
 INSERT INTO tasks SELECT task_id, task_id, metric, direction FROM settling
 WHERE metric IS NOT NULL AND task_id IN (SELECT task_id FROM runs)"""
 
-# 0.001 and 1e-3 are one configuration, True and true as well; the twelfth digit is rounding.
+# 0.001 and 1e-3 are one configuration, True and true as well; beyond seven digits it is single precision speaking.
 _CONFIGURATIONS = """-- One row per run: its configuration's digest and its seed.
 CREATE OR REPLACE TEMP TABLE settled_configurations AS
 WITH plain AS (
-    SELECT h.run_id, h.name, CASE WHEN h.value_number IS NOT NULL THEN format('{:.12g}', h.value_number + 0.0)
+    SELECT h.run_id, h.name, CASE WHEN h.value_number IS NOT NULL THEN format('{:.7g}', h.value_number + 0.0)
         WHEN lower(h.value_text) IN ('true', 'false') THEN lower(h.value_text) ELSE h.value_text END AS value
     FROM hyperparameters h JOIN runs r USING (run_id) JOIN settling USING (task_id)
     JOIN configuration_names USING (name))

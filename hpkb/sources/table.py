@@ -249,8 +249,8 @@ class TableSource:
         return pa.concat_tables(parts)
 
     def _direction_column(self) -> str | None:
-        column = (self._layout.objective or "").rpartition(":")[2]
-        return column if column in self._table.column_names and column not in ("min", "max") else None
+        metric, _, column = (self._layout.objective or "").rpartition(":")
+        return column if metric and column in self._table.column_names and column not in ("min", "max") else None
 
     def _direction(self, task: str) -> Direction:
         column = self._direction_column()
