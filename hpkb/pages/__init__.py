@@ -9,7 +9,7 @@ import duckdb
 
 from hpkb.pages.build import build
 from hpkb.pages.render import pages, words
-from hpkb.pages.writer import HandbookError, write
+from hpkb.pages.writer import HandbookError, claim, write
 
 __all__ = ["HandbookError", "write_handbook"]
 
@@ -31,4 +31,5 @@ def write_handbook(knowledge_base: duckdb.DuckDBPyConnection | HasConnection, di
     """
     if not isinstance(knowledge_base, duckdb.DuckDBPyConnection):
         return write_handbook(knowledge_base.connection, directory)
-    return write(pages(build(knowledge_base, words)), Path(directory))
+    earlier = claim(Path(directory))
+    return write(pages(build(knowledge_base, words)), Path(directory), earlier)

@@ -12,6 +12,7 @@ from hpkb.pages.formats import number, plain, spoken
 
 Scale = Literal["log", "linear", "category"]
 _FEW, _MANY = 3, 6
+_CATEGORY_LETTERS = 64  # all level names of an axis together
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,17 @@ class Axis:
     def encode(self, field: str, **options: Any) -> dict[str, Any]:
         """Returns the position encoding of Vega-Lite for a field of the rows."""
         if self.scale == "category":
-            look = {"title": plain(self.label, 60), "grid": False, "labelAngle": 0, "labelLimit": 110, **options}
+            room = max(6, _CATEGORY_LETTERS // max(1, len(self.levels)))
+            shown = _labels(self.levels, [plain(level, room) for level in self.levels])
+            look = {"title": plain(self.label, 60), "grid": False, "labelAngle": 0, "labelExpr": shown, **options}
             return {"field": field, "type": "nominal", "scale": {"domain": list(self.levels)}, "axis": look}
         values, names = self._ticks()
-        look = {"title": plain(self.label, 60), "values": values, "labelExpr": _labels(values, names), **options}
+        look = {
+            "title": plain(self.label, 60),
+            "values": values,
+            "labelExpr": _labels(values, names),
+            **options,
+        }
         scale = {"type": self.scale, "domain": list(self.domain), "nice": False, "zero": False}
         return {"field": field, "type": "quantitative", "scale": scale, "axis": look}
 
@@ -89,12 +97,12 @@ def _padded(numbers: Sequence[float]) -> tuple[float, float]:
 def ticks(low: float, high: float, scale: Scale) -> list[float]:
     """Returns two to six round values between `low` and `high`."""
     if scale == "linear":
-        return _round_steps(low, high, 4)
+        return _round_steps(low, high, 6)
     for multiples in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         found = _decades(low, high, multiples)
         if len(found) >= _FEW:
             return found[:: math.ceil(len(found) / _MANY)]
-    return [value for value in _round_steps(low, high, 3) if value > 0]
+    return [value for value in _round_steps(low, high, 4) if value > 0]
 
 
 def _decades(low: float, high: float, multiples: Sequence[float]) -> list[float]:
@@ -104,16 +112,18 @@ def _decades(low: float, high: float, multiples: Sequence[float]) -> list[float]
 
 
 def _round_steps(low: float, high: float, parts: int) -> list[float]:
-    rough = (high - low) / parts
-    if rough <= 0 or not math.isfinite(rough):
+    least = (high - low) / parts
+    if least <= 0 or not math.isfinite(least):
         return [low]
-    power = math.floor(math.log10(rough))
-    step = next(m * 10.0**power for m in (1, 2, 2.5, 5, 10) if m * 10.0**power >= rough * 0.999)
+    power = math.floor(math.log10(least))
+    step = next(m * 10.0**power for m in (1, 2, 2.5, 5, 10) if m * 10.0**power >= least * 0.999)
     first = math.ceil(low / step)
     return [float(f"{i * step:.12g}") for i in range(first, math.floor(high / step) + 1)]
 
 
-def _labels(values: Sequence[float], names: Sequence[str]) -> str:
-    """A Vega expression that names each value; only numbers and our own formats stand in it."""
-    cases = [f"datum.value === {json.dumps(v)} ? {json.dumps(n)} : " for v, n in zip(values, names, strict=True)]
+def _labels(values: Sequence[float] | Sequence[str], names: Sequence[str]) -> str:
+    """A Vega expression that names each value; what stands in it are numbers and quoted text."""
+    cases = [
+        f"datum.value === {json.dumps(v)} ? {json.dumps(n)} : " for v, n in zip(values, names, strict=True)
+    ]
     return "".join(cases) + "''"

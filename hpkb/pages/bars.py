@@ -10,13 +10,15 @@ from hpkb.pages.axes import Axis, axis
 from hpkb.pages.formats import estimate, plain
 from hpkb.pages.vega import Layer, Row, Spec, finished, layer, linked
 
-WIDTH = 560
+WIDTH = 480
 _ROW = 30
+_LETTER = 7  # pixels
 #: Full, square and hollow: the verdicts are told apart without colour.
-_DOTS = {
+_DOTS: dict[str, Row] = {
     "supported": {"shape": "circle", "fill": "var(--accent)", "stroke": "var(--accent)"},
     "rejected": {"shape": "square", "fill": "var(--rejected)", "stroke": "var(--rejected)"},
     "insufficient": {"shape": "circle", "fill": "var(--surface)", "stroke": "var(--muted)"},
+    "": {"shape": "circle", "fill": "var(--ink)", "stroke": "var(--ink)"},
 }
 
 
@@ -30,19 +32,33 @@ class Bar:
     high: float | None
     verdict: str
     href: str
+    whole: bool = False  # over all tasks
 
 
-def forest(rows: Sequence[Bar], label: str, references: Sequence[Mapping[str, Any]] = (), log: bool = False) -> Spec:
-    """Returns one row an estimate with its interval, and the reference values as dashed lines."""
+def forest(
+    rows: Sequence[Bar],
+    label: str,
+    references: Sequence[Mapping[str, Any]] = (),
+    log: bool = False,
+    top: float = 0.0,
+) -> Spec:
+    """Returns one row an estimate with its interval, and the reference values as dashed lines.
+
+    `top` is where the axis of a share ends that several charts have in common; they begin at 0.
+    """
     known = [b.estimate for b in rows if b.estimate is not None]
     marks = [float(r["value"]) for r in references]
     ends = [value for b in rows for value in (b.low, b.high) if value is not None]
     scale = "log" if log and all(v > 0 for v in [*known, *ends]) else "linear"
     x = axis({"scale": scale}, [*known, *marks, *_near(ends, [*known, *marks])], label)
-    x = replace(x, named=())
+    x = replace(x, named=(), domain=(0.0, 1.04 * top) if top else x.domain)
     data = [_row(b, x) for b in rows]
     head = 22 if references else 0
-    return finished([*_references(references, x), *_intervals(data, x), *_dots(data, x)], WIDTH, 58 + head + _ROW * len(rows))
+    return finished(
+        [*_references(references, x), *_intervals(data, x), *_dots(data, x)],
+        WIDTH,
+        58 + head + _ROW * len(rows),
+    )
 
 
 def bars(rows: Sequence[Bar], label: str) -> Spec:
@@ -63,7 +79,7 @@ def _row(bar: Bar, x: Axis) -> Row:
     tip = plain(f"{bar.label}\n{estimate(bar.estimate, bar.low, bar.high)}\n{bar.verdict}")
     return {
         "label": plain(bar.label, 34), "x": bar.estimate, "low": _inside(bar.low, x), "high": _inside(bar.high, x),
-        "verdict": bar.verdict if bar.verdict in _DOTS else "insufficient", "href": bar.href, "tip": tip,
+        "verdict": bar.verdict if bar.verdict in _DOTS else "", "href": bar.href, "tip": tip, "whole": bar.whole,
     }  # fmt: skip
 
 
@@ -78,7 +94,9 @@ def _dots(rows: Sequence[Row], x: Axis) -> list[Layer]:
     for verdict, look in _DOTS.items():
         chosen = [r for r in rows if r["x"] is not None and r["verdict"] == verdict]
         mark = {"type": "point", "size": 80, "strokeWidth": 2, "opacity": 1, **look}
-        layers += linked(chosen, mark, x=x.encode("x"), y=_labels(rows))
+        at = {"x": x.encode("x"), "y": _labels(rows)}
+        layers += linked([r for r in chosen if not r["whole"]], mark, **at)
+        layers += linked([r for r in chosen if r["whole"]], {**mark, "shape": "diamond", "size": 170}, **at)
     return layers
 
 
@@ -94,8 +112,12 @@ def _references(references: Sequence[Mapping[str, Any]], x: Axis) -> list[Layer]
 
 def _labels(rows: Sequence[Row]) -> dict[str, Any]:
     order = list(dict.fromkeys(row["label"] for row in rows))
+    room = 10 + _LETTER * max(
+        map(len, order), default=0
+    )  # Vega has no fonts here: it takes every letter for a wide one
     look = {
-        "title": None, "grid": False, "labelLimit": 190, "labelFontSize": 13, "labelColor": "var(--ink)", "minExtent": 0,
+        "title": None, "grid": False, "labelFontSize": 13, "labelColor": "var(--ink)",
+        "minExtent": room, "maxExtent": room,
     }  # fmt: skip
     return {"field": "label", "type": "nominal", "sort": order, "scale": {"domain": order}, "axis": look}
 

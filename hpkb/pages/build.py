@@ -9,10 +9,20 @@ import duckdb
 
 from hpkb.names import NAMES, in_configuration, lookup
 from hpkb.pages import store
-from hpkb.pages.drawing import forest_figure
+from hpkb.pages.drawing import forest_figure, importance_figure
 from hpkb.pages.formats import plain, spoken, title
 from hpkb.pages.model import (
-    Default, Exclusion, FindingView, Group, Handbook, HyperparameterPage, Link, QuestionPage, Together, Unknown,
+    Default,
+    Exclusion,
+    Figure,
+    FindingView,
+    Group,
+    Handbook,
+    HyperparameterPage,
+    Link,
+    QuestionPage,
+    Together,
+    Unknown,
 )  # fmt: skip
 from hpkb.pages.places import Places, places
 from hpkb.pages.places import store as opened
@@ -21,11 +31,11 @@ from hpkb.pages.slugs import digest, slug
 from hpkb.pages.tasks import task_page
 from hpkb.pages.views import default_view, finding_views
 
-_BEST, _BEST_PER_MINER = 6, 2
+_BEST = 6
 _VERDICTS = ("supported", "rejected", "insufficient")
 
-#: What a miner's partial says of it: its title, and what would settle its open questions.
-Words = Callable[[str], tuple[str, str]]
+#: What a miner's partial says of it: its title, what would settle its open questions, its main quantity.
+Words = Callable[[str], tuple[str, str, str]]
 
 
 def build(connection: duckdb.DuckDBPyConnection, words: Words) -> Handbook:
@@ -38,9 +48,13 @@ def build(connection: duckdb.DuckDBPyConnection, words: Words) -> Handbook:
     by_id = {f.id: f for f in findings}
     defaults = {key: default_view(document, where, by_id) for key, document in knowledge.defaults.items()}
     figures = {record.document["id"]: record.figure for record in knowledge.findings}
-    questions = tuple(_question(m, words(m), [f for f in findings if f.miner == m], figures) for m in miners)
+    bars = _bars(findings)
+    questions = tuple(
+        _question(m, words(m), [f for f in findings if f.miner == m], figures, bars) for m in miners
+    )
     tasks = tuple(
-        task_page(connection, t, where, findings, defaults.get(t.task_id) or defaults.get(t.name)) for t in knowledge.tasks
+        task_page(connection, t, where, findings, defaults.get(t.task_id) or defaults.get(t.name), bars)
+        for t in knowledge.tasks
     )
     done = [run for run in knowledge.runs.values() if run.has_outcome]
     return Handbook(
@@ -57,52 +71,101 @@ def _names(knowledge: store.Knowledge) -> set[str]:
     """The hyperparameters that have a page: those that a finding or a recommendation speaks of."""
     found = {name for record in knowledge.findings for name in record.document.get("hyperparameters", [])}
     for document in knowledge.defaults.values():
-        found |= {name for configuration in document.get("configurations", []) for name in configuration["values"]}
+        found |= {
+            name for configuration in document.get("configurations", []) for name in configuration["values"]
+        }
     return {name for name in found if in_configuration(name)}
 
 
 def _question(
-    miner: str, words: tuple[str, str], findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]]
-) -> QuestionPage:
+    miner: str, words: tuple[str, str, str], findings: Sequence[FindingView],
+    figures: Mapping[str, Mapping[str, object]], bars: Mapping[Link, Figure],
+) -> QuestionPage:  # fmt: skip
     text = docstring(miner)
-    overall = [f for f in findings if f.task is None]
+    overall = sorted((f for f in findings if f.task is None), key=lambda f: (f.quantity != words[2], *_lead(f)))
+    shares = any(f.quantity == "variance_share" for f in findings)
     return QuestionPage(
         miner=miner, title=words[0], href=f"questions/{slug(miner)}.html", question=text.question, method=text.method,
         reading=text.reading, misleads=text.misleads, settle=words[1], headline=overall[0] if overall else None,
         counts=_counts(findings), comparisons=max((f.comparisons for f in findings), default=0),
-        together=tuple(_together(findings, figures)), groups=tuple(_groups(findings)), findings=tuple(findings),
+        answers=_answers(findings, words[2]), together=tuple(_together(findings, figures)),
+        bars=tuple(bars.items()) if shares else (), groups=tuple(_groups(findings)), findings=tuple(findings),
     )  # fmt: skip
 
 
-def _together(
-    findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]]
-) -> list[Together]:
+def _together(findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]]) -> list[Together]:
     """One forest plot for each quantity that several tasks have a number for."""
     by_subject: dict[tuple[str, tuple[Link, ...]], list[FindingView]] = defaultdict(list)
     for finding in findings:
         by_subject[finding.quantity, finding.hyperparameters].append(finding)
     found = []
-    for (quantity, hyperparameters), members in by_subject.items():
+    for (quantity, hyperparameters), members in sorted(
+        by_subject.items(), key=lambda item: _order(item[0][1])
+    ):
         overall = next((f for f in members if f.task is None), None)
         name = f"forest-{digest(repr((members[0].miner, quantity, hyperparameters)))}"
-        figure = forest_figure(members, figures[overall.id] if overall else {}, name)
+        shares = [f.high for f in findings if f.quantity == quantity and isinstance(f.high, float)]
+        top = max(shares, default=0.0) if quantity == "variance_share" else 0.0
+        figure = forest_figure(members, figures[overall.id] if overall else {}, name, top)
         if figure:
-            subject = " × ".join(spoken(h.text) for h in hyperparameters)
-            found.append(Together(f"{title(quantity)}{': ' + subject if subject else ''}", figure, overall))
+            name = (
+                title(quantity) if not hyperparameters else f"{_subject(hyperparameters)}: {spoken(quantity)}"
+            )
+            found.append(Together(name, figure, overall))
     return found
 
 
 def _groups(findings: Sequence[FindingView]) -> list[Group]:
     """The findings with a chart, those about the same hyperparameters side by side."""
-    by_subject: dict[tuple[str, ...], list[FindingView]] = defaultdict(list)
+    by_subject: dict[tuple[Link, ...], list[FindingView]] = defaultdict(list)
     for finding in findings:
         if finding.task and finding.figure:
-            by_subject[tuple(h.text for h in finding.hyperparameters)].append(finding)
-    order = {name.name: i for i, name in enumerate(NAMES)}
-    ranked = sorted(by_subject.items(), key=lambda item: [(order.get(n, len(order)), n) for n in item[0]])
+            by_subject[finding.hyperparameters].append(finding)
     return [
-        Group(title(" × ".join(names)) or "By task", f"about-{digest(repr(names))}", tuple(members)) for names, members in ranked
+        Group(_subject(links) or "By task", f"about-{digest(repr(links))}", tuple(by_subject[links]))
+        for links in sorted(by_subject, key=_order)
     ]
+
+
+def _bars(findings: Sequence[FindingView]) -> dict[Link, Figure]:
+    """The shares of variance of each task as one chart."""
+    shares: dict[Link, list[FindingView]] = defaultdict(list)
+    for finding in findings:
+        if finding.task and finding.quantity == "variance_share":
+            shares[finding.task].append(finding)
+    drawn = (
+        (task, importance_figure(members, f"bars-{digest(repr(task))}")) for task, members in shares.items()
+    )
+    return {task: figure for task, figure in drawn if figure}
+
+
+def _answers(findings: Sequence[FindingView], quantity: str) -> tuple[FindingView, ...]:
+    """Each task's leading finding of the main quantity: a settled one, the largest share, the first hyperparameter."""
+    leading: dict[Link, FindingView] = {}
+    asked = [f for f in findings if f.quantity == quantity] or list(findings)
+    for finding in sorted(asked, key=_lead):
+        if finding.task:
+            leading.setdefault(finding.task, finding)
+    return tuple(leading[task] for task in sorted(leading, key=lambda task: task.text))
+
+
+def _lead(finding: FindingView) -> tuple[bool, float, list[tuple[int, str]]]:
+    share = (
+        finding.estimate
+        if finding.quantity.endswith("_share") and isinstance(finding.estimate, float)
+        else 0.0
+    )
+    return (finding.verdict == "insufficient", -share, _order(finding.hyperparameters))
+
+
+def _order(links: Sequence[Link]) -> list[tuple[int, str]]:
+    """Hyperparameters in the order of the canonical names, the learning rate first; pairs after single ones."""
+    order = {name.name: i for i, name in enumerate(NAMES)}
+    return [(len(links), ""), *((order.get(link.text, len(order)), link.text) for link in links)]
+
+
+def _subject(links: Sequence[Link]) -> str:
+    return title(" × ".join(link.text for link in links))
 
 
 def _hyperparameter(
@@ -118,23 +181,23 @@ def _hyperparameter(
     return HyperparameterPage(
         name=plain(name, 120), title=title(name), href=where.hyperparameter(name).href,
         meaning=entry.meaning if entry else "", unit=entry.unit if entry else "", scale=entry.scale if entry else "",
-        role=entry.role if entry else "", aliases=entry.aliases if entry else (), settings=tuple(settings), findings=about,
+        role=entry.role if entry else "", aliases=entry.aliases if entry else (),
+        settings=tuple(settings), findings=about,
     )  # fmt: skip
 
 
 def _best(findings: Sequence[FindingView]) -> tuple[FindingView, ...]:
-    """What to read first: supported or rejected claims over all tasks, then the surest of single tasks."""
+    """What to read first: each question's claim over all tasks, or its surest one; then each question's second."""
     ranked = sorted(
         (f for f in findings if f.verdict == "supported" or (f.verdict == "rejected" and f.task is None)),
         key=lambda f: (f.task is not None, f.q_value if f.q_value is not None else 1.0, f.id),
     )
     taken: Counter[str] = Counter()
-    chosen = []
+    rounds: dict[int, list[FindingView]] = defaultdict(list)
     for finding in ranked:
+        rounds[taken[finding.miner]].append(finding)
         taken[finding.miner] += 1
-        if taken[finding.miner] <= _BEST_PER_MINER:
-            chosen.append(finding)
-    return tuple(chosen[:_BEST])
+    return tuple(finding for turn in sorted(rounds) for finding in rounds[turn])[:_BEST]
 
 
 def _unknown(questions: Sequence[QuestionPage]) -> tuple[Unknown, ...]:

@@ -12,7 +12,20 @@ from typing import Any
 
 from hpkb.pages.axes import Axis, axis
 from hpkb.pages.formats import estimate, number, plain, spoken
-from hpkb.pages.vega import BOTTOM, DOT, TOP, Layer, Row, Spec, cross, finished, finite, layer, linked, within_reach
+from hpkb.pages.vega import (
+    BOTTOM,
+    DOT,
+    TOP,
+    Layer,
+    Row,
+    Spec,
+    cross,
+    finished,
+    finite,
+    layer,
+    linked,
+    within_reach,
+)
 
 WIDTH, HEIGHT = 480, 300
 _MAP = [f"var(--map-{i})" for i in range(7)]
@@ -53,7 +66,10 @@ def ridge_map(figure: Figure, lookup: Lookup, upright: bool = False) -> Spec:
     x = axis(figure["x"], [p["x"] for p in points] + [r.get(k) for r in ridge for k in ("x", "low", "high")])
     y = axis(figure["y"], [p["y"] for p in points] + [r["y"] for r in ridge])
     rows = [_map_point(p, x, y, str(figure["value"]["label"]), lookup) for p in points]
-    spine = [{"best": x.place(r["x"]), "at": y.place(r["y"]), "low": x.place(r.get("low")), "high": x.place(r.get("high"))} for r in ridge]  # fmt: skip
+    spine = [
+        {"best": x.place(r["x"]), "at": y.place(r["y"]), **{k: x.place(r.get(k)) for k in ("low", "high")}}
+        for r in ridge
+    ]  # fmt: skip
     spine = sorted(spine, key=lambda row: row["at"])
     if upright:
         marks = [*_map_points(rows, y.encode("y"), x.encode("x")), *_ridge(spine, x, y, upright)]
@@ -85,7 +101,13 @@ def _point(point: Figure, x: Axis, y: Axis, lookup: Lookup) -> Row:
     what = f"{y.label} {number(point['y'])}" if known else "infeasible"
     kind = "infeasible" if point.get("infeasible") else "above" if above else "run"
     tip = plain(f"{who}\n{x.label} {number(point['x'])}\n{what}")
-    return {"x": x.place(point["x"]), "y": None if above else y.place(point["y"]), "kind": kind, "href": href, "tip": tip}
+    return {
+        "x": x.place(point["x"]),
+        "y": None if above else y.place(point["y"]),
+        "kind": kind,
+        "href": href,
+        "tip": tip,
+    }
 
 
 def _points(rows: Sequence[Row], x: Axis, y: Axis) -> list[Layer]:
@@ -115,21 +137,41 @@ def _map_point(point: Figure, x: Axis, y: Axis, label: str, lookup: Lookup) -> R
 def _map_points(rows: Sequence[Row], x: Row, y: Row) -> list[Layer]:
     """Crosses below, then the runs from the worst to the best, coloured by the seventh that their value is in."""
     valued = sorted((r for r in rows if r["value"] is not None), key=lambda r: -float(r["value"]))
-    colour = {"field": "value", "type": "quantitative", "scale": {"type": "quantile", "range": _MAP}, "legend": None}
+    colour = {
+        "field": "value",
+        "type": "quantitative",
+        "scale": {"type": "quantile", "range": _MAP},
+        "legend": None,
+    }
     dot = {**DOT, "size": 62, "opacity": 1, "stroke": "var(--surface)", "strokeWidth": 0.8}
     del dot["color"]
     failed = [r for r in rows if r["value"] is None]
-    return [*linked(failed, {**cross(36, 1.4), "opacity": 0.8}, x=x, y=y), *linked(valued, dot, x=x, y=y, color=colour)]
+    return [
+        *linked(failed, {**cross(44, 1.6), "opacity": 0.8}, x=x, y=y),
+        *linked(valued, dot, x=x, y=y, color=colour),
+    ]
 
 
 def _ridge(spine: Sequence[Row], x: Axis, y: Axis, upright: bool) -> list[Layer]:
     bounded = [row for row in spine if row["low"] is not None and row["high"] is not None]
     best, along = ("y", "x") if upright else ("x", "y")
-    band = {"type": "area", "color": "var(--ink)", "opacity": 0.12, "clip": True, "orient": "vertical" if upright else "horizontal"}
+    band = {
+        "type": "area",
+        "color": "var(--ink)",
+        "opacity": 0.12,
+        "clip": True,
+        "orient": "vertical" if upright else "horizontal",
+    }
     stroke = {"type": "line", "clip": True}
-    line: dict[str, Any] = {best: x.encode("best"), along: y.encode("at"), "order": {"field": "at", "type": "quantitative"}}
+    line: dict[str, Any] = {
+        best: x.encode("best"),
+        along: y.encode("at"),
+        "order": {"field": "at", "type": "quantitative"},
+    }
     return [
-        *layer(bounded, band, **{best: x.encode("low"), f"{best}2": {"field": "high"}, along: y.encode("at")}),
+        *layer(
+            bounded, band, **{best: x.encode("low"), f"{best}2": {"field": "high"}, along: y.encode("at")}
+        ),
         *layer(spine, {**stroke, "stroke": "var(--surface)", "strokeWidth": 5}, **line),
         *layer(spine, {**stroke, "stroke": "var(--ink)", "strokeWidth": 2.2}, **line),
     ]
@@ -147,7 +189,14 @@ def _curve(line: Sequence[Figure], x: Axis, y: Axis) -> list[Layer]:
     middle = {"x": x.encode("x"), "y": y.encode("y")}
     if x.scale == "category":
         bar = {"type": "bar", "size": 34, "color": "var(--accent)", "opacity": 0.22}
-        tick = {"type": "tick", "thickness": 2.5, "size": 34, "orient": "horizontal", "color": "var(--accent)", "opacity": 1}
+        tick = {
+            "type": "tick",
+            "thickness": 2.5,
+            "size": 34,
+            "orient": "horizontal",
+            "color": "var(--accent)",
+            "opacity": 1,
+        }
         return [*layer(rows, bar, **ends), *layer(rows, tick, **middle)]
     band = {"type": "area", "color": "var(--accent)", "opacity": 0.2, "clip": True}
     stroke = {"type": "line", "stroke": "var(--accent)", "strokeWidth": 2.2, "clip": True}
@@ -158,7 +207,12 @@ def _plateau(ends: Sequence[Any], x: Axis) -> list[Layer]:
     if len(ends) != 2 or x.scale == "category" or None in ends:
         return []
     row = {"low": x.place(ends[0]), "high": x.place(ends[1])}
-    return layer([row], {"type": "rect", "color": "var(--plateau)", "clip": True}, x=x.encode("low"), x2={"field": "high"})
+    return layer(
+        [row],
+        {"type": "rect", "color": "var(--plateau)", "clip": True},
+        x=x.encode("low"),
+        x2={"field": "high"},
+    )
 
 
 def _optimum(optimum: Figure, x: Axis) -> list[Layer]:
@@ -167,20 +221,32 @@ def _optimum(optimum: Figure, x: Axis) -> list[Layer]:
         return []
     low, high = optimum.get("low"), optimum.get("high")
     row = {"x": x.place(optimum["x"]), "low": x.place(low), "high": x.place(high)}
-    row["tip"] = f"best {x.label} {estimate(optimum['x'], low, high)}"
+    row["tip"] = f"{x.label} {estimate(optimum['x'], low, high)}"
     rule = {"type": "rule", "stroke": "var(--ink)", "clip": True}
-    diamond = {"type": "point", "shape": "diamond", "filled": True, "size": 80, "color": "var(--ink)", "opacity": 1}
+    diamond = {
+        "type": "point",
+        "shape": "diamond",
+        "filled": True,
+        "size": 80,
+        "color": "var(--ink)",
+        "opacity": 1,
+    }
     span = [row] if low is not None and high is not None else []
     return [
         *layer([row], {**rule, "strokeDash": [2, 3]}, x=x.encode("x")),
-        *layer(span, {**rule, "strokeWidth": 4, "clip": False}, x=x.encode("low"), x2={"field": "high"}, y=BOTTOM),
+        *layer(
+            span, {**rule, "strokeWidth": 4, "clip": False}, x=x.encode("low"), x2={"field": "high"}, y=BOTTOM
+        ),
         *layer([row], diamond, x=x.encode("x"), y=BOTTOM, description={"field": "tip"}),
     ]
 
 
 def _trace(trace: Trace, x: Axis, y: Axis) -> list[Layer]:
     """One line, broken where a value is not finite and cut where it leaves the chart."""
-    drawn = [v if v is not None and math.isfinite(v) and y.domain[0] <= v <= y.domain[1] else None for _, v in trace.points]
+    drawn = [
+        v if v is not None and math.isfinite(v) and y.domain[0] <= v <= y.domain[1] else None
+        for _, v in trace.points
+    ]
     rows = [{"x": step, "y": value} for (step, _), value in zip(trace.points, drawn, strict=True)]
     failed = {"stroke": "var(--bad)", "strokeWidth": 1.4, "strokeDash": [4, 3]}
     good = {"stroke": f"var(--rank-{min(trace.rank, 2)})", "strokeWidth": 2.2}
@@ -195,7 +261,9 @@ def _end(trace: Trace, x: Axis, y: Axis) -> list[Layer]:
     """A cross at the last value of a failed run that the chart can show, with its last finite value in words."""
     known = [(s, v) for s, v in trace.points if v is not None and math.isfinite(v)]
     shown = [(s, v) for s, v in known if y.domain[0] <= v <= y.domain[1]]
-    said = f"last finite value {number(known[-1][1])} at step {known[-1][0]:,}" if known else "no finite value"
+    said = (
+        f"last finite value {number(known[-1][1])} at step {known[-1][0]:,}" if known else "no finite value"
+    )
     step, value = shown[-1] if shown else (trace.points[0][0], None)
     row = {"x": step, "y": value, "href": trace.href, "tip": plain(f"{trace.label}\n{said}")}
     return linked([row], cross(60, 2), x=x.encode("x"), y=TOP if value is None else y.encode("y"))

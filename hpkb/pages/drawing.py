@@ -10,59 +10,72 @@ from hpkb.pages import bars, charts, svg
 from hpkb.pages.bars import Bar
 from hpkb.pages.charts import Lookup, Trace
 from hpkb.pages.formats import estimate, spoken
-from hpkb.pages.model import Default, Figure, FindingView, Regret
+from hpkb.pages.model import Figure, FindingView, Regret
 
 #: Quantities that are values of a hyperparameter, and so share its scale.
 _VALUES = frozenset({"optimum", "plateau_low", "plateau_high", "safe_upper_bound"})
 
 
-def finding_figure(document: Mapping[str, Any], figure: Mapping[str, Any], direction: str, lookup: Lookup) -> Figure | None:
+def finding_figure(
+    document: Mapping[str, Any], figure: Mapping[str, Any], direction: str, lookup: Lookup
+) -> Figure | None:
     """Returns the chart of one finding, None where its figure is of no kind that is known here."""
     name, words = f"f{document['id']}", _words(document)
     try:
         if figure.get("kind") == "response":
             label = _value_label(figure["y"]["label"], direction)
-            return Figure(svg.draw(charts.response(figure, lookup, label), name, *words), _response_key(figure))
+            return Figure(
+                svg.draw(charts.response(figure, lookup, label), name, *words), _response_key(figure)
+            )
         if figure.get("kind") == "map":
             upright = figure["y"]["label"] == "batch_size"
             return Figure(svg.draw(charts.ridge_map(figure, lookup, upright), name, *words), _map_key(figure))
-    except (KeyError, TypeError):  # a figure of another edition of the format: the finding stands without it
+        if figure.get("kind") == "forest":
+            rows = [_bar(row, {}) for row in figure["rows"]]
+            spec = bars.forest(rows, spoken(figure["x"]["label"]), figure.get("references", []))
+            return Figure(svg.draw(spec, name, *words), _forest_key(rows))
+    except (KeyError, TypeError, ValueError):  # no figure that can be drawn: the finding stands without it
         return None
     return None
 
 
 def importance_figure(findings: Sequence[FindingView], name: str) -> Figure | None:
     """Returns the shares of variance of one task as bars, the largest first."""
-    rows = [Bar(" × ".join(spoken(h.text) for h in f.hyperparameters), *_numbers(f), f.verdict, f.href) for f in findings]
+    rows = [
+        Bar(" × ".join(spoken(h.text) for h in f.hyperparameters), *_numbers(f), f.verdict, f.href)
+        for f in findings
+    ]
     rows = sorted((r for r in rows if r.estimate is not None), key=lambda r: (-(r.estimate or 0), r.label))
     if not rows:
         return None
     spec = bars.bars(rows, "share of the objective's variance")
-    return Figure(svg.draw(spec, name, "Importance of each hyperparameter", _list(rows)), ("bar", "bar-unsure", "interval"))
+    return Figure(
+        svg.draw(spec, name, "Importance of each hyperparameter", _list(rows)),
+        ("bar", "bar-unsure", "interval"),
+    )
 
 
-def forest_figure(findings: Sequence[FindingView], figure: Mapping[str, Any], name: str) -> Figure | None:
+def forest_figure(
+    findings: Sequence[FindingView], figure: Mapping[str, Any], name: str, top: float = 0.0
+) -> Figure | None:
     """Returns one quantity over the tasks: from the figure of the finding across tasks, or from each task's finding."""
     quantity = spoken(findings[0].quantity)
     by_task = {f.task.text: f for f in findings if f.task}
     given = figure.get("rows") if figure.get("kind") == "forest" else None
     if given:
-        rows = [
-            Bar(str(r["label"]), r.get("estimate"), r.get("low"), r.get("high"), str(r.get("verdict", "")), _href(by_task, r))
-            for r in given
-        ]  # fmt: skip
+        rows = [_bar(row, by_task) for row in given]
         label, references = str(figure["x"].get("label") or quantity), figure.get("references", [])
     else:
         rows = [Bar(f.task.text, *_numbers(f), f.verdict, f.href) for f in findings if f.task]
         label, references = quantity, []
     overall = next((f for f in findings if f.task is None), None)
     if overall:
-        rows.append(Bar("all tasks", *_numbers(overall), overall.verdict, overall.href))
+        rows.append(Bar("all tasks", *_numbers(overall), overall.verdict, overall.href, whole=True))
     if sum(r.estimate is not None for r in rows) < 2:
         return None
     log = findings[0].quantity in _VALUES and _is_log(findings[0])
-    drawn = svg.draw(bars.forest(rows, label, references, log), name, f"{quantity} by task", _list(rows))
-    return Figure(drawn, ("supported", "rejected", "insufficient", "interval"))
+    drawn = svg.draw(bars.forest(rows, label, references, log, top), name, f"{quantity} by task", _list(rows))
+    return Figure(drawn, _forest_key(rows))
 
 
 def regret_figure(recommended: Regret, library: Regret | None, name: str) -> Figure:
@@ -83,11 +96,6 @@ def curve_figure(traces: Sequence[Trace], metric: str, name: str) -> Figure:
     return Figure(svg.draw(charts.curves(traces, label), name, *words), key)
 
 
-def default_words(default: Default) -> str:
-    """Returns whose recommendation it is."""
-    return default.task.text if default.task else "all tasks"
-
-
 def _words(document: Mapping[str, Any]) -> tuple[str, str]:
     numbers = estimate(document.get("estimate"), document.get("low"), document.get("high"))
     return str(document["claim"]), f"{spoken(document['quantity'])} {numbers}, {document['verdict']}"
@@ -96,7 +104,11 @@ def _words(document: Mapping[str, Any]) -> tuple[str, str]:
 def _value_label(label: str, direction: str) -> str:
     """A metric that is to be maximised is mined with its sign turned, and the axis says so."""
     metric = direction.removeprefix("max:")
-    return f"−{spoken(label)} (lower is better)" if direction.startswith("max:") and label == metric else spoken(label)
+    return (
+        f"−{spoken(label)} (lower is better)"
+        if direction.startswith("max:") and label == metric
+        else spoken(label)
+    )
 
 
 def _response_key(figure: Mapping[str, Any]) -> tuple[str, ...]:
@@ -106,7 +118,10 @@ def _response_key(figure: Mapping[str, Any]) -> tuple[str, ...]:
         "infeasible": any(p.get("infeasible") for p in points),
         "curve": bool(figure.get("line")),
         "plateau": bool(figure.get("plateau")) and figure["x"].get("scale") != "category",
-        "optimum": bool(figure.get("optimum")) and figure["x"].get("scale") != "category",
+        "bound" if figure["y"]["label"] == "probability of divergence" else "optimum": bool(
+            figure.get("optimum")
+        )
+        and figure["x"].get("scale") != "category",
     }
     return tuple(name for name, present in there.items() if present)
 
@@ -122,9 +137,15 @@ def _numbers(finding: FindingView) -> tuple[float | None, float | None, float | 
     return first, low, high
 
 
-def _href(by_task: Mapping[str, FindingView], row: Mapping[str, Any]) -> str:
-    found = by_task.get(str(row["label"]))
-    return found.href if found else ""
+def _bar(row: Mapping[str, Any], by_task: Mapping[str, FindingView]) -> Bar:
+    label, found = str(row["label"]), by_task.get(str(row["label"]))
+    numbers = (row.get("estimate"), row.get("low"), row.get("high"))
+    return Bar(label, *numbers, str(row.get("verdict") or ""), found.href if found else "")
+
+
+def _forest_key(rows: Sequence[Bar]) -> tuple[str, ...]:
+    there = {row.verdict for row in rows}
+    return (*(v for v in ("supported", "rejected", "insufficient") if v in there), "interval")
 
 
 def _is_log(finding: FindingView) -> bool:

@@ -8,9 +8,12 @@ import re
 from collections.abc import Sequence
 
 MISSING = "–"
+_SPOKEN = {"lr": "learning-rate", "sd": "standard deviation"}
 _FIGURE_SPACE, _PUNCTUATION_SPACE = "\u2007", "\u2008"
 #: Control characters and marks that turn the direction of the text that follows them.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
+)
 
 
 def plain(text: object, limit: int = 0) -> str:
@@ -51,20 +54,62 @@ def _magnitude(value: float, digits: int) -> str:
     return _trimmed(f"{value:.{places}f}")
 
 
+def untrimmed(value: float | None, digits: int) -> str:
+    """Returns a number with its last zeros kept, for a column: 0.0620 beside 0.0619."""
+    if value is None or not math.isfinite(value) or not 0.001 <= abs(value) < 10 ** (digits - 1):
+        return number(value, digits)
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return _sign(value) + f"{abs(value):.{max(0, places)}f}"
+
+
 def _trimmed(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def estimate(value: object, low: object = None, high: object = None) -> str:
+    """Returns "0.42 [0.33, 0.51]", or the number alone where an end of the interval is missing."""
+    first, rest = matched(value, low, high)
+    return f"{first} {rest}".strip()
+
+
 def interval(low: object, high: object) -> str:
     """Returns "[0.33, 0.51]", or nothing where either end is missing."""
+    return matched(low, low, high)[1]
+
+
+def matched(value: object, low: object, high: object) -> tuple[str, str]:
+    """Returns a number and its interval, to as many decimals as the interval's width has meaning (two digits)."""
     if low is None or high is None:
-        return ""
-    return f"[{number(low)}, {number(high)}]"
+        return number(value), ""
+    places = _places(value, low, high)
+    if places is None:
+        digits = 2 if _wide(value, low, high) else 3
+        return number(value, digits), f"[{number(low, digits)}, {number(high, digits)}]"
+    first, least, most = (
+        _sign(v) + f"{abs(v):.{places}f}" for v in (value, low, high) if isinstance(v, int | float)
+    )
+    return first, f"[{least}, {most}]"
 
 
-def estimate(value: object, low: object = None, high: object = None) -> str:
-    """Returns "0.42 [0.33, 0.51]"."""
-    return f"{number(value)} {interval(low, high)}".strip()
+def _wide(*values: object) -> bool:
+    """Whether an interval spans so much of a scale that a third digit would pretend."""
+    numbers = [abs(float(v)) for v in values if isinstance(v, int | float)]
+    return len(numbers) == len(values) and max(numbers) > 1.5 * min(numbers)
+
+
+def _places(*values: object) -> int | None:
+    """Decimals that all the numbers can share; None where one of them would lose its digits or there is no number."""
+    numbers = [
+        float(v)
+        for v in values
+        if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+    ]
+    width = max(numbers, default=0.0) - min(numbers, default=0.0)
+    if len(numbers) < len(values) or width <= 0 or not 0.001 <= max(map(abs, numbers)) < 1000:
+        return None
+    places = max(0, 1 - math.floor(math.log10(width)))
+    kept = all(v == 0 or abs(v) >= 10.0 ** (1 - places) for v in numbers)
+    return places if kept and places <= 6 else None
 
 
 def share(value: float | None) -> str:
@@ -87,12 +132,12 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
-def aligned(values: Sequence[float | None], digits: int = 4) -> list[str]:
+def aligned(values: Sequence[float | None], digits: int = 3) -> list[str]:
     """Returns the numbers of one column, padded so that their decimal points stand below each other.
 
     The padding is as wide as a digit (U+2007) or a point (U+2008), for a right-aligned column of tabular figures.
     """
-    texts = [number(value, digits) for value in values]
+    texts = [untrimmed(value, digits) for value in values]
     places = [len(t.partition(".")[2]) if t[-1:].isdigit() and "e" not in t else 0 for t in texts]
     widest = max(places, default=0)
     return [t + _padding(t, own, widest) for t, own in zip(texts, places, strict=True)]
@@ -111,7 +156,8 @@ def moment(value: dt.datetime | None) -> str:
 
 def spoken(name: str) -> str:
     """Returns an identifier as words: "learning_rate" becomes "learning rate"."""
-    return plain(name, 80).replace("_", " ").strip()
+    words = plain(name, 80).replace("_", " ").split()
+    return " ".join(_SPOKEN.get(word, word) for word in words)
 
 
 def title(name: str) -> str:

@@ -141,6 +141,7 @@ class SeedRun:
 
     seed: int | None
     objective: float | None
+    text: str
     infeasible: bool
     href: str
 
@@ -196,7 +197,6 @@ class TaskPage:
     columns: tuple[str, ...]
     best: tuple[Configuration, ...]
     importance: Figure | None
-    importance_findings: tuple[FindingView, ...]
     responses: tuple[FindingView, ...]
     maps: tuple[FindingView, ...]
     others: tuple[FindingView, ...]
@@ -239,7 +239,9 @@ class QuestionPage:
     headline: FindingView | None
     counts: Mapping[str, int]
     comparisons: int
+    answers: tuple[FindingView, ...]
     together: tuple[Together, ...]
+    bars: tuple[tuple[Link, Figure], ...]
     groups: tuple[Group, ...]
     findings: tuple[FindingView, ...]
 

@@ -1,4 +1,4 @@
-"""Where everything stands in the handbook: the file of each task, question and hyperparameter, the anchor of each run."""
+"""Where everything stands in the handbook: the file of each task and hyperparameter, the anchor of each run."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import ast
 import re
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from markupsafe import Markup, escape
 
@@ -31,10 +32,12 @@ def docstring(miner: str) -> Docstring:
 
 
 def _source_docstring(miner: str) -> str:
-    if not miner.isidentifier():
-        return ""
-    source = resources.files("hpkb.miners").joinpath(f"{miner}.py")
-    return (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "") if source.is_file() else ""
+    source = _sources().get(f"{miner}.py")
+    return (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "") if source else ""
+
+
+def _sources() -> dict[str, Traversable]:
+    return {entry.name: entry for entry in resources.files("hpkb").joinpath("miners").iterdir()}
 
 
 def sections(text: str) -> dict[str, str]:

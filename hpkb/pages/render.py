@@ -16,6 +16,7 @@ from hpkb.pages.model import Handbook
 from hpkb.pages.svg import ROOT
 
 _DEFAULT_PARTIAL = "findings/_default.html"
+_LONGEST = 1000  # characters
 _ASSETS = ("style.css", "handbook.js", "icon.svg")
 
 
@@ -41,10 +42,14 @@ def pages(handbook: Handbook) -> Iterator[Page]:
         yield Page(name, _source(name) or "")
 
 
-def words(miner: str) -> tuple[str, str]:
-    """Returns a question's title and what would settle it, as its partial has them."""
+def words(miner: str) -> tuple[str, str, str]:
+    """Returns a question's title, what would settle it, and its main quantity, as its partial has them."""
     exported: Any = environment().get_template(_partial(miner)).module
-    return getattr(exported, "title", formats.title(miner)), exported.settle
+    return (
+        getattr(exported, "title", formats.title(miner)),
+        exported.settle,
+        getattr(exported, "quantity", ""),
+    )
 
 
 @cache
@@ -54,7 +59,17 @@ def environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_source), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
-    for name in ("number", "interval", "estimate", "share", "probability", "count", "moment", "spoken", "title"):
+    for name in (
+        "number",
+        "interval",
+        "matched",
+        "share",
+        "probability",
+        "count",
+        "moment",
+        "spoken",
+        "title",
+    ):
         made.filters[name] = getattr(formats, name)
     made.filters |= {"drawing": _drawing, "zip": zip}
     return made
@@ -67,8 +82,14 @@ def _page(path: str, template: str, handbook: Handbook, **context: Any) -> Page:
 
 
 def _partial(miner: str) -> str:
-    own = f"findings/{miner}.html"
-    return own if miner.isidentifier() and _source(own) is not None else _DEFAULT_PARTIAL
+    return f"findings/{miner}.html" if miner in _partials() else _DEFAULT_PARTIAL
+
+
+@cache
+def _partials() -> frozenset[str]:
+    """The miners that have a partial of their own."""
+    found = (entry.name for entry in resources.files("hpkb.templates").joinpath("findings").iterdir())
+    return frozenset(name.removesuffix(".html") for name in found if name.endswith(".html"))
 
 
 @cache
@@ -79,10 +100,10 @@ def _source(name: str) -> str | None:
 
 
 def _printable(value: Any) -> Any:
-    """What an expression puts on a page: text without control characters and marks that turn its direction."""
-    return value if isinstance(value, Markup) else formats.plain(value)
+    """What an expression puts on a page: text without control characters, cut where it is no longer read."""
+    return value if isinstance(value, Markup) else formats.plain(value, _LONGEST)
 
 
 def _drawing(svg: str, root: str) -> Markup:
     """A drawing as it stands on a page: with the page's way to the root in its links. `svg.draw` has cleaned it."""
-    return Markup(svg.replace(ROOT, root))  # noqa: S704
+    return Markup(svg.replace(ROOT, root))

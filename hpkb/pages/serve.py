@@ -54,7 +54,9 @@ def server(directory: Path, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(directory)))
     except OSError as error:
-        raise HandbookError(f"Port {port} on {HOST} cannot be used ({error.strerror}). Try: --port 0") from error
+        raise HandbookError(
+            f"Port {port} on {HOST} cannot be used ({error.strerror}). Try: --port 0"
+        ) from error
 
 
 def serve(directory: Path, port: int, open_browser: bool) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?")
 #: Names that Windows keeps for devices, and those that a folder has already.
-_TAKEN = frozenset({"con", "prn", "aux", "nul", "index", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))})
+_TAKEN = frozenset(
+    {"con", "prn", "aux", "nul", "index", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
+)
 
 
 def slug(name: str) -> str:

@@ -143,14 +143,20 @@ class Knowledge:
 def read(connection: duckdb.DuckDBPyConnection) -> Knowledge:
     """Returns what the handbook shows."""
     runs = _runs(connection)
-    meta = connection.execute("-- One row per fact.\nSELECT name, coalesce(value, '') FROM meta ORDER BY name").fetchall()
-    sources = connection.execute("-- One row per source.\nSELECT source, kind FROM sources ORDER BY source").fetchall()
+    meta = connection.execute(
+        "-- One row per fact.\nSELECT name, coalesce(value, '') FROM meta ORDER BY name"
+    ).fetchall()
+    sources = connection.execute(
+        "-- One row per source.\nSELECT source, kind FROM sources ORDER BY source"
+    ).fetchall()
     findings = connection.execute(_FINDINGS).fetchall()
     defaults = connection.execute(_DEFAULTS).fetchall()
     return Knowledge(
         tasks=_tasks(connection, runs),
         runs={run.run_id: run for run in runs},
-        findings=tuple(Record(json.loads(document), json.loads(figure or "{}")) for document, figure in findings),
+        findings=tuple(
+            Record(json.loads(document), json.loads(figure or "{}")) for document, figure in findings
+        ),
         defaults={task: json.loads(document) for task, document in defaults},
         meta=dict(meta),
         sources=tuple((source, kind) for source, kind in sources),

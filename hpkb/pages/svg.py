@@ -12,17 +12,21 @@ from xml.etree import ElementTree
 import vl_convert
 
 from hpkb.pages.formats import plain
+from hpkb.pages.vega import LINE
 
 #: What Vega puts before a relative `href`.
 VEGA_BASE = "https://vega.github.io/vega-datasets/"
 #: What stands in a stored chart where each page writes its own way to the handbook's root.
 ROOT = "@root/"
 
-_TAGS = frozenset({"svg", "g", "path", "line", "rect", "circle", "text", "tspan", "a", "defs", "clipPath", "title"})
-_ATTRIBUTES = frozenset(
-    "d transform fill stroke stroke-width stroke-dasharray stroke-linecap opacity fill-opacity stroke-opacity x y x1 y1 "
-    "x2 y2 cx cy r dx dy width height viewBox text-anchor font-size font-weight clip-path id href".split()
+_TAGS = frozenset(
+    {"svg", "g", "path", "line", "rect", "circle", "text", "tspan", "a", "defs", "clipPath", "title"}
 )
+_ATTRIBUTES = frozenset({
+    "d", "transform", "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity",
+    "fill-opacity", "stroke-opacity", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "dx", "dy", "width",
+    "height", "viewBox", "text-anchor", "font-size", "font-weight", "clip-path", "id", "href",
+})  # fmt: skip
 _DECIMALS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 _CIRCLE = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
 _TRANSLATE = re.compile(r"translate\((-?[\d.]+),(-?[\d.]+)\)")
@@ -36,17 +40,32 @@ def draw(spec: dict[str, object], name: str, label: str, description: str) -> st
     points are links is a document to be walked through, any other one an image.
     """
     text = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    root = _cleaned(ElementTree.fromstring(text), name)
+    drawn = ElementTree.fromstring(text)
+    _number_ids(drawn)
+    root = _cleaned(drawn, name)
     linked = root.find(".//a") is not None
     root.set("class", "chart")
     root.set("role", "graphics-document document" if linked else "img")
-    root.set("aria-label", plain(label))
+    root.set("aria-label", plain(label, 300))
     about = ElementTree.Element("desc")
-    about.text = plain(description)
+    about.text = plain(description, 2000)
     root.insert(0, about)
     for link in root.iter("a"):
-        link.set("tabindex", "-1")  # hundreds of points are no tab stops; the arrow keys and the table reach them
+        link.set(
+            "tabindex", "-1"
+        )  # hundreds of points are no tab stops; the arrow keys and the table reach them
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _number_ids(root: ElementTree.Element) -> None:
+    """Numbers the ids of one drawing from 0: Vega counts on from one drawing to the next."""
+    found = [element.get("id", "") for element in root.iter() if element.get("id")]
+    numbers = {f"url(#{old})": f"url(#{i})" for i, old in enumerate(found)}
+    for element in root.iter():
+        if element.get("id"):
+            element.set("id", str(found.index(element.get("id", ""))))
+        if element.get("clip-path"):
+            element.set("clip-path", numbers.get(element.get("clip-path", ""), ""))
 
 
 def _cleaned(element: ElementTree.Element, name: str) -> ElementTree.Element:
@@ -58,7 +77,7 @@ def _cleaned(element: ElementTree.Element, name: str) -> ElementTree.Element:
     for child in element:
         _append(copy, child, name)
     if title and element.get("aria-roledescription") in ("point", "bar", "rule", "circle"):
-        ElementTree.SubElement(copy, "title").text = title
+        ElementTree.SubElement(copy, "title").text = title.replace(LINE, "\n")
     return _as_circle(copy)
 
 
@@ -101,7 +120,22 @@ def _value(key: str, value: str, name: str) -> str:
         return f"{name}-{value}"
     if key == "clip-path":
         return value.replace("url(#", f"url(#{name}-")
-    if key in ("d", "transform", "x", "y", "x1", "y1", "x2", "y2", "r", "cx", "cy", "width", "height", "stroke-width"):
+    if key in (
+        "d",
+        "transform",
+        "x",
+        "y",
+        "x1",
+        "y1",
+        "x2",
+        "y2",
+        "r",
+        "cx",
+        "cy",
+        "width",
+        "height",
+        "stroke-width",
+    ):
         return _DECIMALS.sub(lambda match: f"{round(float(match[0]), 2):g}", value)
     return value
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
+from hpkb.names import NAMES
 from hpkb.pages.charts import Trace
-from hpkb.pages.drawing import curve_figure, importance_figure
+from hpkb.pages.drawing import curve_figure
 from hpkb.pages.formats import aligned, moment, number, plain
-from hpkb.pages.model import Configuration, Default, Figure, FindingView, RunRow, SeedRun, Store, TaskPage
+from hpkb.pages.model import (
+    Configuration,
+    Default,
+    Figure,
+    FindingView,
+    Link,
+    RunRow,
+    SeedRun,
+    Store,
+    TaskPage,
+)
 from hpkb.pages.places import Places, run_in_ui, store, value, varying
 from hpkb.pages.slugs import anchor, digest
 from hpkb.pages.store import Run, Task, curves
@@ -21,29 +32,36 @@ _GOOD_CURVES, _FAILED_CURVES = 3, 3
 
 
 def task_page(
-    connection: duckdb.DuckDBPyConnection, task: Task, where: Places, findings: Sequence[FindingView], default: Default | None
-) -> TaskPage:
+    connection: duckdb.DuckDBPyConnection, task: Task, where: Places, findings: Sequence[FindingView],
+    default: Default | None, importance: Mapping[Link, Figure],
+) -> TaskPage:  # fmt: skip
     """Returns everything that one task's page shows."""
-    own = [f for f in findings if f.task == where.tasks[task.task_id]]
-    importance = [f for f in own if f.miner == "importance" and f.quantity == "variance_share"]
+    link = where.tasks[task.task_id]
+    own = [f for f in findings if f.task == link]
     columns = varying(task)
     done = [r for r in task.runs if r.has_outcome]
     times = [r.started_at for r in task.runs if r.started_at]
     stores = {source: store(source) for source in sorted({r.source for r in task.runs})}
     return TaskPage(
-        task=task, title=plain(task.name, 80), href=where.tasks[task.task_id].href, n_runs=len(task.runs),
+        task=task, title=plain(task.name, 80), href=link.href, n_runs=len(task.runs),
         n_outcomes=len(done), n_infeasible=sum(r.infeasible for r in done),
         n_configurations=len({r.configuration_id for r in done}),
         period=(moment(min(times, default=None)), moment(max(times, default=None))), default=default, columns=columns,
         best=_best(done, columns, where),
-        importance=importance_figure(importance, f"importance-{digest(task.task_id)}"),
-        importance_findings=tuple(importance),
-        responses=tuple(f for f in own if f.miner == "response" and f.figure),
+        importance=importance.get(link),
+        responses=tuple(sorted((f for f in own if f.miner == "response" and f.figure), key=_by_name)),
         maps=tuple(f for f in own if f.miner in ("lr_weight_decay", "lr_batch_size") and f.figure),
         others=tuple(f for f in own if f.miner not in ("importance", "response", "lr_weight_decay", "lr_batch_size")),
         curves=tuple(_curves(connection, task, done, where)), rows=_rows(task, columns, stores),
         stores=tuple(stores.values()), facts=task.hardware,
     )  # fmt: skip
+
+
+def _by_name(finding: FindingView) -> tuple[int, str]:
+    """Hyperparameters in the order of the canonical names, the learning rate first."""
+    names = [name.name for name in NAMES]
+    own = finding.hyperparameters[0].text if finding.hyperparameters else ""
+    return (names.index(own) if own in names else len(names), own)
 
 
 def _best(runs: Sequence[Run], columns: Sequence[str], where: Places) -> tuple[Configuration, ...]:
@@ -52,20 +70,28 @@ def _best(runs: Sequence[Run], columns: Sequence[str], where: Places) -> tuple[C
     for run in runs:
         by_configuration[run.configuration_id].append(run)
     clean = [rows for rows in by_configuration.values() if all(r.objective_min is not None for r in rows)]
-    clean.sort(key=lambda rows: (len(rows) < 2, max(r.objective_min or 0.0 for r in rows), rows[0].configuration_id))
+    clean.sort(
+        key=lambda rows: (len(rows) < 2, max(r.objective_min or 0.0 for r in rows), rows[0].configuration_id)
+    )
     return tuple(_configuration(rows, columns, where) for rows in clean[:_BEST])
 
 
 def _configuration(runs: Sequence[Run], columns: Sequence[str], where: Places) -> Configuration:
     ordered = sorted(runs, key=lambda r: (r.seed is None, r.seed or 0, r.run_id))
-    seeds = [SeedRun(r.seed, r.objective, r.infeasible, where.runs[r.run_id].href) for r in ordered]
+    texts = aligned([r.objective for r in ordered])
+    seeds = [
+        SeedRun(r.seed, r.objective, text, r.infeasible, where.runs[r.run_id].href)
+        for r, text in zip(ordered, texts, strict=True)
+    ]
     return Configuration(tuple(value(runs[0], name) for name in columns), tuple(seeds))
 
 
 def _curves(
     connection: duckdb.DuckDBPyConnection, task: Task, done: Sequence[Run], where: Places
 ) -> list[tuple[str, Figure]]:
-    good = sorted((r for r in done if r.objective_min is not None), key=lambda r: (r.objective_min or 0.0, r.run_id))
+    good = sorted(
+        (r for r in done if r.objective_min is not None), key=lambda r: (r.objective_min or 0.0, r.run_id)
+    )
     failed = [r for r in done if r.infeasible]
     step = max(1, len(failed) // _FAILED_CURVES)
     chosen = [*good[:_GOOD_CURVES], *failed[::step][:_FAILED_CURVES]]
@@ -91,8 +117,8 @@ def _rows(task: Task, columns: Sequence[str], stores: dict[str, Store]) -> tuple
     return tuple(
         RunRow(
             anchor=anchor("run", r.run_id), run_id=plain(r.run_id, 80), name=plain(r.name, 60),
-            started=moment(r.started_at), state=_state(r), reason=plain(_reason(r), 160), seed=r.seed, objective=r.objective,
-            objective_text=text, values=tuple(value(r, name) for name in columns),
+            started=moment(r.started_at), state=_state(r), reason=plain(_reason(r), 160), seed=r.seed,
+            objective=r.objective, objective_text=text, values=tuple(value(r, name) for name in columns),
             numbers=tuple(r.parameters[name].number if name in r.parameters else None for name in columns),
             ui=run_in_ui(stores[r.source], r.run_id),
         )

@@ -10,15 +10,26 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpkb.pages.formats import plain
+
 Row = dict[str, Any]
 Layer = dict[str, Any]
 Spec = dict[str, Any]
 
+#: What stands for the end of a line on the way through Vega.
+LINE = "\u2028"
 #: Pixels below the upper edge at which a run without a value stands.
 TOP = {"value": 8}
 BOTTOM = {"value": "height"}
 CROSS = "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"
-DOT = {"type": "point", "shape": "circle", "filled": True, "size": 34, "color": "var(--point)", "opacity": 0.6}
+DOT = {
+    "type": "point",
+    "shape": "circle",
+    "filled": True,
+    "size": 34,
+    "color": "var(--point)",
+    "opacity": 0.6,
+}
 LOOK = {
     "background": "transparent",
     "font": "Arial",
@@ -26,17 +37,23 @@ LOOK = {
     "view": {"stroke": None},
     "axis": {
         "labelColor": "var(--muted)", "titleColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 13,
-        "titleFontWeight": "normal", "gridColor": "var(--grid)", "domainColor": "var(--axis)", "tickColor": "var(--axis)",
-        "tickSize": 4, "labelPadding": 5, "titlePadding": 8,
+        "titleFontWeight": "normal", "gridColor": "var(--grid)", "domainColor": "var(--axis)",
+        "tickColor": "var(--axis)", "labelLimit": 0, "tickSize": 4, "labelPadding": 5, "titlePadding": 8,
     },
     "axisX": {"grid": False},
-    "axisY": {"domain": False, "ticks": False, "minExtent": 38},
+    "axisY": {"domain": False, "ticks": False, "minExtent": 40, "maxExtent": 40},
 }  # fmt: skip
 
 
 def layer(rows: Sequence[Row], mark: Mapping[str, Any], **encoding: Any) -> list[Layer]:
     """Returns one layer of marks in a list, an empty list where there is nothing to draw."""
-    return [{"data": {"values": list(rows)}, "mark": dict(mark), "encoding": encoding}] if rows else []
+    clean = [{key: _safe(value) for key, value in row.items()} for row in rows]
+    return [{"data": {"values": clean}, "mark": dict(mark), "encoding": encoding}] if rows else []
+
+
+def _safe(value: Any) -> Any:
+    """Text that XML can hold; an XML attribute would turn a line's end into a space."""
+    return plain(value).replace("\n", LINE) if isinstance(value, str) else value
 
 
 def linked(rows: Sequence[Row], mark: Mapping[str, Any], **encoding: Any) -> list[Layer]:
@@ -46,7 +63,14 @@ def linked(rows: Sequence[Row], mark: Mapping[str, Any], **encoding: Any) -> lis
 
 def cross(size: int, width: float) -> dict[str, Any]:
     """Returns the mark of a run that failed."""
-    return {"type": "point", "shape": CROSS, "filled": False, "size": size, "stroke": "var(--bad)", "strokeWidth": width}
+    return {
+        "type": "point",
+        "shape": CROSS,
+        "filled": False,
+        "size": size,
+        "stroke": "var(--bad)",
+        "strokeWidth": width,
+    }
 
 
 def within_reach(values: Sequence[float | None], always: Sequence[float | None]) -> list[float]:

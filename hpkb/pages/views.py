@@ -22,7 +22,9 @@ def finding_views(knowledge: Knowledge, where: Places, titles: Mapping[str, str]
     return tuple(_finding(record, tasks, where, titles) for record in knowledge.findings)
 
 
-def _finding(record: Record, tasks: Mapping[str, Task], where: Places, titles: Mapping[str, str]) -> FindingView:
+def _finding(
+    record: Record, tasks: Mapping[str, Task], where: Places, titles: Mapping[str, str]
+) -> FindingView:
     d = record.document
     task = tasks.get(d.get("task") or "")
     direction = f"{task.direction}:{task.metric}" if task else ""
@@ -77,7 +79,9 @@ def default_view(
     )  # fmt: skip
 
 
-def _recommended(document: Mapping[str, Any], where: Places, findings: Mapping[str, FindingView]) -> Recommended:
+def _recommended(
+    document: Mapping[str, Any], where: Places, findings: Mapping[str, FindingView]
+) -> Recommended:
     plateau = document.get("plateau") or {}
     settings = []
     for name, value in document.get("values", {}).items():

@@ -17,16 +17,28 @@ class HandbookError(HpkbError):
     """The folder of the handbook cannot be written, or holds somebody else's pages."""
 
 
-def write(pages: Iterable[Page], directory: Path) -> list[Path]:
-    """Returns the files of the handbook after writing those that changed.
+def claim(directory: Path) -> set[str]:
+    """Returns the files of the edition that is there; asked for before anything is drawn.
 
-    Raises HandbookError where the folder has an index.html that no earlier edition wrote, or cannot be written.
+    Raises HandbookError where the folder has an index.html that no earlier edition wrote, or cannot be made.
     """
     earlier = _manifest(directory)
     if not earlier and (directory / "index.html").exists():
         raise HandbookError(
             f"{directory} has an index.html that hpkb did not write. Choose another folder: --handbook DIR."
         )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HandbookError(f"The handbook cannot be written to {directory}: {error.strerror}.") from error
+    return earlier
+
+
+def write(pages: Iterable[Page], directory: Path, earlier: set[str]) -> list[Path]:
+    """Returns the files of the handbook after writing those that changed and removing those of an earlier edition.
+
+    Raises HandbookError where the folder cannot be written.
+    """
     ready = list(pages)  # all pages are rendered before the first is written
     try:
         written = [_put(directory / page.path, page.content) for page in ready]
@@ -62,7 +74,11 @@ def _remove(directory: Path, stale: Iterable[str]) -> None:
     root = directory.resolve()
     for name in sorted(stale):
         path = directory / name
-        inside = path.resolve() == root / name and (root / name).is_relative_to(root) and ".." not in Path(name).parts
+        inside = (
+            path.resolve() == root / name
+            and (root / name).is_relative_to(root)
+            and ".." not in Path(name).parts
+        )
         if inside and path.is_file():
             path.unlink()
             if path.parent != directory and not any(path.parent.iterdir()):

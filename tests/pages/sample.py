@@ -68,9 +68,23 @@ class Trial:
 
 def build(path: Path | None = None) -> duckdb.DuckDBPyConnection:
     """Returns a connection to a knowledge base filled with the sample, in memory where no path is given."""
+    connection = empty(path)
+    fill(connection)
+    return connection
+
+
+def empty(path: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Returns a connection to a knowledge base with its tables and no rows, in memory where no path is given."""
     connection = duckdb.connect(str(path) if path else ":memory:")
     connection.execute(resources.files("hpkb").joinpath("kb", "schema.sql").read_text(encoding="utf-8"))
-    fill(connection)
+    return connection
+
+
+def bare() -> duckdb.DuckDBPyConnection:
+    """Returns a connection to the sample's runs with no finding and no curve: pages that are quickly drawn."""
+    connection = build()
+    for table in ("findings", "finding_runs", "curves", "defaults"):
+        connection.execute(f"DELETE FROM {table}")
     return connection
 
 
@@ -127,7 +141,9 @@ def _generator(*parts: object) -> np.random.Generator:
 
 def loss(law: Law, values: dict[str, Any]) -> float:
     """The law's loss of a configuration, with no noise."""
-    distance = np.log10(values["learning_rate"] / best_rate(law, values["weight_decay"], values["batch_size"]))
+    distance = np.log10(
+        values["learning_rate"] / best_rate(law, values["weight_decay"], values["batch_size"])
+    )
     bent = 0.32 * distance**2 + (0.25 * max(distance, 0.0) ** 3)
     schedule = {"cosine": 0.0, "step": 0.03, "constant": 0.06, "warm_restarts": 0.02}[values["lr_schedule"]]
     return float(law.floor * (1 + bent + schedule + 0.25 * (values["dropout"] - 0.12) ** 2))
@@ -155,7 +171,9 @@ def _trials(law: Law) -> Iterator[Trial]:
 
 def _trial(law: Law, index: int, seed: int, values: dict[str, Any], draw: np.random.Generator) -> Trial:
     positive = {**values, "weight_decay": max(values["weight_decay"], 1e-6)}
-    beyond = np.log10(values["learning_rate"] / best_rate(law, positive["weight_decay"], values["batch_size"]))
+    beyond = np.log10(
+        values["learning_rate"] / best_rate(law, positive["weight_decay"], values["batch_size"])
+    )
     state = "diverged" if beyond > 1.25 + 0.25 * draw.standard_normal() else "finished"
     if (index, seed) == (7, 2):
         state = "failed"
@@ -169,7 +187,9 @@ def _trial(law: Law, index: int, seed: int, values: dict[str, Any], draw: np.ran
 def _add_run(rows: Rows, law: Law, trial: Trial, number: int) -> None:
     began = START + dt.timedelta(minutes=2 * number)
     ended = None if trial.state == "running" else began + dt.timedelta(seconds=41 + number)
-    status = {"finished": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "running": "RUNNING"}[trial.state]
+    status = {"finished": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "running": "RUNNING"}[
+        trial.state
+    ]
     diverged, done = trial.state == "diverged", trial.state == "finished"
     row = (
         trial.run_id, law.name, law.source, "demo", f"{law.name}-{number:03d}", status, began, ended,
@@ -268,7 +288,13 @@ _GRID = {
     "learning_rate": np.geomspace(5e-5, 0.3, 33), "weight_decay": np.geomspace(1e-5, 0.1, 17),
     "batch_size": 2.0 ** np.arange(4, 9), "dropout": np.linspace(0, 0.4, 17),
 }  # fmt: skip
-_MIDDLE = {"weight_decay": 1e-3, "batch_size": 64, "lr_schedule": "cosine", "dropout": 0.1, "optimizer": "AdamW"}
+_MIDDLE = {
+    "weight_decay": 1e-3,
+    "batch_size": 64,
+    "lr_schedule": "cosine",
+    "dropout": 0.1,
+    "optimizer": "AdamW",
+}
 
 
 def _responses(law: Law, runs: list[Trial], common: dict[str, Any]) -> Iterator[Finding]:
@@ -279,7 +305,9 @@ def _responses(law: Law, runs: list[Trial], common: dict[str, Any]) -> Iterator[
         for x in grid:
             y = loss(law, {"learning_rate": law.best_rate, **_MIDDLE, name: x})
             width = law.noise * 0.35
-            line.append({"x": x if isinstance(x, str) else float(x), "y": y, "low": y - width, "high": y + width})
+            line.append(
+                {"x": x if isinstance(x, str) else float(x), "y": y, "low": y - width, "high": y + width}
+            )
         best = min(line, key=lambda row: row["y"])
         good = [row["x"] for row in line if row["y"] < best["y"] * 1.04]
         figure = {
@@ -291,10 +319,14 @@ def _responses(law: Law, runs: list[Trial], common: dict[str, Any]) -> Iterator[
         }  # fmt: skip
         known = name in ("learning_rate", "optimizer")
         shown = best["x"] if isinstance(best["x"], str) else f"{best['x']:.2g}"
-        claim = f"On {law.name} the best {name} is {shown}" if known else f"On {law.name} no best {name} stands out"
+        claim = (
+            f"On {law.name} the best {name} is {shown}"
+            if known
+            else f"On {law.name} no best {name} stands out"
+        )
         yield Finding(
             "response", law.name, (name,), "optimum", claim + ".", "supported" if known else "insufficient",
-            best["x"], good[0], good[-1], p_value=0.002 if known else 0.4, q_value=0.01 if known else 0.9,
+            best["x"], *((None, None) if isinstance(best["x"], str) else (good[0], good[-1])), p_value=0.002 if known else 0.4, q_value=0.01 if known else 0.9,
             figure=figure, caveats=() if known else ("The curve moves less than the noise floor.",), **common,
         )  # fmt: skip
 
@@ -413,7 +445,9 @@ def _together(trials: dict[str, list[Trial]]) -> Iterator[Finding]:
 
 
 def _defaults(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
-    evidence = [f.id for f in findings if f.verdict == "supported" and f.miner in ("response", "lr_batch_size")]
+    evidence = [
+        f.id for f in findings if f.verdict == "supported" and f.miner in ("response", "lr_batch_size")
+    ]
     everywhere = _recommendation(None, 4e-3, evidence[:6], 5, 350)
     everywhere["configurations"].append(
         {**everywhere["configurations"][0], "rank": 2, "worth_random_trials": 31,
@@ -425,12 +459,24 @@ def _defaults(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
         own = [f.id for f in findings if f.task == law.name and f.id in evidence]
         document = _recommendation(law.name, law.best_rate, own, 1, 70)
         if law.name == "wine_mlp":
-            document |= {"verdict": "insufficient", "reason": "No configuration is better than the library default beyond the noise floor of 0.015."}
+            document |= {
+                "verdict": "insufficient",
+                "reason": "No configuration is better than the library default beyond the noise floor of 0.015.",
+            }
         yield law.name, document["verdict"], json.dumps(document)
 
 
-def _recommendation(task: str | None, rate: float, evidence: list[str], tasks: int, runs: int) -> dict[str, Any]:
-    values = {"learning_rate": rate, "weight_decay": 1e-3, "batch_size": 64, "optimizer": "AdamW", "lr_schedule": "cosine", "dropout": 0.1}
+def _recommendation(
+    task: str | None, rate: float, evidence: list[str], tasks: int, runs: int
+) -> dict[str, Any]:
+    values = {
+        "learning_rate": rate,
+        "weight_decay": 1e-3,
+        "batch_size": 64,
+        "optimizer": "AdamW",
+        "lr_schedule": "cosine",
+        "dropout": 0.1,
+    }
     regret = {"mean": 0.083, "low": 0.05, "high": 0.12, "worst": 0.31, "worst_task": "wine_mlp", "tasks": 5}
     return {
         "task": task, "objective": "val_loss:min", "given": {},

@@ -1,0 +1,27 @@
+"""One handbook of the sample, written once for all tests of the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from hpkb.pages import write_handbook
+from tests.pages import sample
+
+
+@pytest.fixture(scope="session")
+def knowledge() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The sample's knowledge base; tests only read it."""
+    with sample.build() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def handbook(knowledge: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's handbook; tests only read it."""
+    directory = tmp_path_factory.mktemp("handbook")
+    write_handbook(knowledge, directory)
+    return directory
