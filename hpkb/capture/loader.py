@@ -7,17 +7,15 @@ name in the script can say.
 
 from __future__ import annotations
 
-import sys
 import weakref
 from typing import Any, Optional  # torch has imported it by now
 
 from .digest import Content, of_split
 from .process import world_size as world_size_of_launcher
+from .roles import named_role
 from .session import Session
 
 _SPLITS = 8  # splits told of one process; cross-validation makes many
-_FRAMES = 50
-_TEST, _VALIDATION = ("test",), ("val", "dev", "eval", "holdout")
 
 
 class Use:
@@ -78,7 +76,7 @@ class Loaders:
             return
         if self.latest is use:
             self.latest = None
-        use.role = _named_role(loader) or "validation"
+        use.role = named_role(loader) or "validation"
         content = self._content(loader)
         if content is not None:
             self._waiting.append((use.role, type(loader.dataset).__name__, content))
@@ -135,29 +133,3 @@ def _settings(torch: Any, loader: Any) -> dict[str, Any]:
         "loader.drop_last": loader.drop_last,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _named_role(loader: Any) -> Optional[str]:
-    """Returns what the script's own name for a loader says of its role, looking outwards from the innermost call."""
-    frame = sys._getframe(1)
-    for _ in range(_FRAMES):
-        if frame is None:
-            return None
-        for name, value in list(frame.f_locals.items()):
-            if value is loader:
-                role = _role_of(name)
-            elif type(value) is dict:
-                role = next((_role_of(str(key)) for key, item in list(value.items()) if item is loader), None)
-            else:
-                continue
-            if role:
-                return role
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
-
-
-def _role_of(name: str) -> Optional[str]:
-    lowered = name.lower()
-    if any(word in lowered for word in _VALIDATION):
-        return "validation"
-    return "test" if any(word in lowered for word in _TEST) else None

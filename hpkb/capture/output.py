@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+CURVES = frozenset(["train_loss", "learning_rate"])  # what capture itself records at every step
 _LONGEST = 2000  # characters of a line that is read
+_NAMES = 300  # metrics of one stream: a script that prints a table of its files is not to make a curve of each
 _CLOCKS = ("global_step", "step", "steps", "iteration", "iter", "it", "epoch")  # the first that a line has counts
 _POSITIONS = frozenset([*_CLOCKS, "epochs", "iters", "iterations", "batch", "batches", "eta"])
 
@@ -81,20 +83,19 @@ class _Lines:
             return
         training = live.training
         if training is not None and training.begun:
-            from .training import CURVES
-
-            step = live.step
             metrics = {f"printed.{name}" if name in CURVES else name: value for name, value in metrics.items()}
-        else:
-            step = self._own_step(next(iter(metrics)), positions)
-        live.points(step, metrics)
+        step = live.step or self._own_step(next(iter(metrics)), positions)
+        known = self._counts
+        metrics = {name: value for name, value in metrics.items() if name in known or len(known) < _NAMES}
+        known.update((name, known.get(name, -1) + 1) for name in metrics)
+        if metrics:
+            live.points(step, metrics)
 
 
     def _own_step(self, first: str, positions: dict[str, int]) -> int:
         """Returns the step of a script without an optimizer: what its lines said last, else how often they came."""
         self._clock = next((positions[name] for name in _CLOCKS if name in positions), self._clock)
-        counted = self._counts[first] = self._counts.get(first, -1) + 1
-        return counted if self._clock is None else self._clock
+        return self._counts.get(first, -1) + 1 if self._clock is None else self._clock
 
 
 def parse(line: str) -> tuple[dict[str, float], dict[str, int]]:

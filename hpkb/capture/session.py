@@ -27,7 +27,7 @@ class Session:
     """The capture of this process. `step` counts optimizer steps taken."""
 
     def __init__(self, run_dir: str, rank: int = 0) -> None:
-        self.run_dir = run_dir
+        self.run_dir = os.path.abspath(run_dir)
         self.rank = rank
         self.step = 0
         self.dropped = 0
@@ -118,7 +118,7 @@ class Session:
                 finish()
             except Exception as error:
                 self.failed("the end", error)
-        error_of_script = exit_status is None and status != "FINISHED" and self.own_script
+        raised = exit_status is None and status != "FINISHED"
         self._record(
             {
                 "type": "end",
@@ -128,7 +128,7 @@ class Session:
                 "ended_at": time.time(),
                 "dropped": self.dropped,
             },
-            opens=error_of_script,
+            opens=raised and self.own_script,
         )
         self.turn_off()
 

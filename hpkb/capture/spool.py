@@ -41,25 +41,6 @@ class Points(NamedTuple):
 Record = Union[Dict[str, Any], Points]
 
 
-class _NotTwice:
-    """A lock that a thread cannot take again while it holds it: it raises BlockingIOError instead."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._held = False
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._held:
-            self._lock.release()
-            raise BlockingIOError("the spool is being written by this very thread")
-        self._held = True
-
-    def __exit__(self, *_: object) -> None:
-        self._held = False
-        self._lock.release()
-
-
 class SpoolWriter:
     """Appends records to one file. Safe to call from several threads; raises OSError when the disk does.
 
@@ -69,7 +50,8 @@ class SpoolWriter:
 
     def __init__(self, path: str, header: Mapping[str, Any]) -> None:
         self.path = path
-        self._lock = _NotTwice()
+        self._lock = threading.RLock()
+        self._writing = False
         self._keys: Dict[str, int] = {}
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd: Optional[int] = os.open(path, flags, 0o600)
@@ -85,11 +67,15 @@ class SpoolWriter:
         if not -_INT64 <= step < _INT64:
             raise ValueError("a step must fit into 64 bits")
         with self._lock:
-            parts = [_POINT_HEAD.pack(b"M", step, time)]
-            for name, value in values.items():
-                key = self._keys.get(name)
-                parts.append(_POINT.pack(self._new_key(name) if key is None else key, value))
-            self._put(b"".join(parts))
+            self._begin()
+            try:
+                payload = _POINT_HEAD.pack(b"M", step, time)
+                for name, value in values.items():
+                    key = self._keys.get(name)
+                    payload += _POINT.pack(self._new_key(name) if key is None else key, value)
+                self._put(payload)
+            finally:
+                self._writing = False
 
     def close(self) -> None:
         """Closes the file; later writes raise ValueError."""
@@ -106,7 +92,16 @@ class SpoolWriter:
 
     def _append(self, payload: bytes) -> None:
         with self._lock:
-            self._put(payload)
+            self._begin()
+            try:
+                self._put(payload)
+            finally:
+                self._writing = False
+
+    def _begin(self) -> None:
+        if self._writing:
+            raise BlockingIOError("the spool is being written by this very thread")
+        self._writing = True
 
     def _put(self, payload: bytes) -> None:
         if self._fd is None:

@@ -20,7 +20,6 @@ from .scheduler import describe_schedule
 from .seeds import record_seeds
 from .session import Session
 
-CURVES = frozenset(["train_loss", "learning_rate"])  #: what capture itself records at every step
 _SETTLED = 3  # steps after which the number of passes a step is taken for known; the first may be a part of one
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 
@@ -36,13 +35,8 @@ class Track:
         self.main = main
         self.stepped_at = -1
         self.lowest, self.highest = float("inf"), float("-inf")
-
-    def saw(self, rate: float) -> None:
-        """Widens the range of the rate."""
-        if rate < self.lowest:
-            self.lowest = rate
-        if rate > self.highest:
-            self.highest = rate
+        self.leading = ("train_loss", "learning_rate")  # the names of its curves at a step that it leads
+        self.following = (f"train_loss.{number}", f"learning_rate.{number}")
 
 
 class Waiting(NamedTuple):
@@ -103,13 +97,17 @@ class Training:
         passes, self._passes = self._passes, 0
         if leads and live.step <= _SETTLED:
             self._settle(passes, with_closure)
-        suffix = "" if leads else f".{track.number}"
+        loss_name, rate_name = track.leading if leads else track.following
         values: dict[str, float] = {}
         rate = number_now(optimizer.param_groups[track.main]["lr"])
         if rate is not None:
-            values["learning_rate" + suffix] = rate
-            track.saw(rate)
-        self._record("train_loss" + suffix, losses[:1] if with_closure else losses, values)
+            values[rate_name] = rate
+            if not track.lowest <= rate <= track.highest:
+                track.lowest, track.highest = min(track.lowest, rate), max(track.highest, rate)
+        if losses:
+            self._record(loss_name, losses[:1] if with_closure else losses, values)
+        elif values:
+            live.points(live.step, values)
 
     def log_later(self, step: int, name: str, value: Any) -> None:
         """Records a metric that is still on the GPU, once it has arrived."""
@@ -121,6 +119,7 @@ class Training:
     def finish(self) -> None:
         """Records what is only known at the end, and what was still on its way."""
         self._deliver(time.monotonic() + _PATIENCE)
+        self._live.dropped += len(self._waiting)
         self.loaders.settle()
         if self._live.step < _SETTLED:
             self._conclude()
@@ -176,15 +175,13 @@ class Training:
         self._live.params(values, "loader")
 
     def _record(self, name: str, losses: list[Reading], values: dict[str, float]) -> None:
-        at = time.time()
-        if not self._waiting and not any(isinstance(loss, Late) for loss in losses):
-            if losses:
-                values[name] = sum(losses) / len(losses) * self._factor  # type: ignore[arg-type]
-            if values:
-                self._live.points(self._live.step, values, at)
+        live = self._live
+        first = losses[0]  # all come from one device
+        if type(first) is float and not self._waiting:
+            values[name] = (first if len(losses) == 1 else _mean(losses)) * self._factor
+            live.points(live.step, values)
             return
-        late = {name: (losses, self._factor)} if losses else {}
-        self._waiting.append(Waiting(self._live.step, at, values, late))
+        self._waiting.append(Waiting(live.step, time.time(), values, {name: (losses, self._factor)}))
         self._deliver()
 
     def _deliver(self, deadline: float = 0.0) -> None:

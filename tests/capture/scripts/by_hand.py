@@ -1,5 +1,8 @@
+import sys
+
 import torch
 
+torch.set_default_device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
 torch.manual_seed(11)
 x = torch.randn(200, 4)
 y = x.sum(1, keepdim=True)
