@@ -139,7 +139,8 @@ def settle(
     touched = set(_texts(connection, _TOUCHED))
     altered = {task for task in of_source if after[task] != before.get(task)}
     _settle(connection, {task: after.get(task) for task in touched | altered})
-    _check(source, given, {task: after[task] for task in of_source}, counts)
+    wanted = given or list(dict.fromkeys(o for objectives in stated.values() for o in objectives))
+    _check(source, wanted, {task: after[task] for task in of_source}, counts)
     return _settled({task: after[task] for task in of_source}, given or stated)
 
 
