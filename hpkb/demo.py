@@ -277,9 +277,9 @@ def _train(runs: Iterator[RunDir], workers: Sequence[_Worker], ended: Callable[[
                 free.append(worker)
                 ended(*worker.ended())
     finally:
-        for run in [worker.stop() for worker in workers]:
-            if run is not None:
-                ended(run, -signal.SIGTERM)
+        for last in [worker.stop() for worker in workers]:
+            if last is not None:
+                ended(*last)
 
 
 class _Worker:
@@ -289,6 +289,7 @@ class _Worker:
         python_path = [str(launch.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
         self._folder = str(folder)
         self._run: RunDir | None = None
+        self._due = 0  # answers that are still to come for this run
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hpkb.demo_worker"], process_group=0, bufsize=0,  # else `select` misses an answer
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, python_path)), "OMP_NUM_THREADS": "1"},
@@ -302,7 +303,7 @@ class _Worker:
 
     def start(self, run: RunDir) -> None:
         """Starts the script of the run under capture, as `hpkb.ship.launch.start` does for a command."""
-        self._run = run
+        self._run, self._due = run, 2
         request = json.dumps([self._folder, str(run.path.absolute()), *run.settings.command[1:]])
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # the answer says why
@@ -318,19 +319,22 @@ class _Worker:
         launch.record_end(run, returncode)
         return run, returncode
 
-    def stop(self) -> RunDir | None:
-        """Ends the process; returns the run whose script that has cut off."""
+    def stop(self) -> tuple[RunDir, int] | None:
+        """Ends the process; returns the run whose script that has cut off, or that had just ended, as `ended` does."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.communicate()
-        if self._run is not None:
-            launch.record_end(self._run, -signal.SIGTERM)
-        return self._run
+        answers = self._process.communicate()[0].split()
+        if self._run is None:
+            return None
+        returncode = int(answers[-1]) if len(answers) == self._due > 0 else -signal.SIGTERM
+        launch.record_end(self._run, returncode)
+        return self._run, returncode
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if line:
+            self._due -= 1
             return int(line)
         said = self._process.communicate()[1].decode(errors="replace").strip()
         raise HpkbError(f"The scripts of the demo cannot be run: {said.splitlines()[-1] if said else 'no answer'}")
