@@ -42,7 +42,7 @@ def get_data():
 
 def get_scheduler(name, optimizer, steps):
     if name == "constant":
-        return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        return lr_scheduler.ConstantLR(optimizer, factor=1.0)
     if name == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     if name == "step":

@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--schedule", choices=["constant", "cosine", "step", "warm_restarts"], default="cosine")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--channels", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 

@@ -24,7 +24,7 @@ def parse_arguments():
     parser.add_argument("--schedule", choices=["constant", "cosine", "step", "warm_restarts"], default="constant")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
