@@ -1,6 +1,6 @@
 """Prints what one step of five metrics costs inside the training loop: hpkb beside a bare write of the same bytes.
 
-    python bench/logging.py [--steps 20000]
+    python bench/log_step.py [--steps 20000]
 """
 
 from __future__ import annotations
