@@ -63,8 +63,9 @@ def _note(scheduler: Any, kind: str, arguments: dict[str, Any]) -> None:
     """Notes a scheduler; the outermost of torch's constructors returns last, so its word stands."""
     for number in [number for number, made in _made.items() if made.scheduler() in (None, scheduler)]:
         del _made[number]
-    if kind in ("LRScheduler", "_LRScheduler"):  # a class of the script's own
-        kind, arguments = type(scheduler).__name__, {}
+    if kind in ("LRScheduler", "_LRScheduler"):  # the word stays only for a class of the script's own
+        _made[id(scheduler)] = _Made(weakref.ref(scheduler), type(scheduler).__name__, {}, False, ())
+        return
     inner = tuple(id(part) for part in arguments.get("schedulers", ()))
     word, plain = _tell(kind, arguments, [_made[number] for number in inner if number in _made])
     _made[id(scheduler)] = _Made(weakref.ref(scheduler), word, plain, _is_warmup(kind, arguments), inner)

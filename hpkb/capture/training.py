@@ -21,6 +21,7 @@ from .seeds import record_seeds
 from .session import Session
 
 _SETTLED = 3  # steps after which the number of passes a step is taken for known; the first may be a part of one
+_SCHEDULE_OPTIONS = ("schedule", "scheduler", "lr_schedule", "lr_scheduler", "lr_scheduler_type", "sched")
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 
 Reading = Union[float, Late]
@@ -127,8 +128,8 @@ class Training:
             if track.lowest > track.highest:
                 continue
             values: dict[str, Any] = {_prefix(track.number) + "peak_learning_rate": track.highest}
-            if track.number == 1 and not self._schedule and track.lowest == track.highest:
-                values["lr_schedule"] = "constant"
+            if track.number == 1 and self._schedule.get("lr_schedule", "lambda") == "lambda":
+                values.update(self._schedule_seen(moved=track.lowest != track.highest))
             self._live.params(values, "optimizer")
 
     def _begin(self, optimizer: Any) -> Track:
@@ -141,9 +142,21 @@ class Training:
             record_seeds(self._live)
             self._live.tags(of_process(self._torch))
             self._schedule = describe_schedule(optimizer)
-            self._live.params(self._schedule, "scheduler")
+            if self._schedule.get("lr_schedule") != "lambda":
+                self._live.params(self._schedule, "scheduler")
         self._live.params(values, "optimizer")
         return track
+
+    def _schedule_seen(self, moved: bool) -> dict[str, str]:
+        """Returns the schedule as far as only the course of the rate shows it.
+
+        A rate that moves without a scheduler stays without a word, and so does a scheduler that is some function,
+        where the command line says which.
+        """
+        told = {self._live.parameter(f"cli.{name}") for name in _SCHEDULE_OPTIONS} - {None}
+        if not self._schedule or (not moved and told <= {"constant"}):
+            return {} if moved else {"lr_schedule": "constant"}
+        return {} if told else {"lr_schedule": "lambda"}
 
     def _settle(self, passes: int, with_closure: bool) -> None:
         """Learns from the first steps how many backward passes and batches make one."""

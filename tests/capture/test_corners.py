@@ -64,7 +64,9 @@ def test_a_data_set_of_the_scripts_own_is_not_asked(corners: dict[str, Captured]
 
 
 def test_schedules_in_canonical_words(run: Run) -> None:
-    told = dict(json.loads(line) for line in run("schedulers.py").stdout.splitlines())
+    ran = run("schedulers.py")
+    assert "hpkb: " not in ran.stderr
+    told = dict(json.loads(line) for line in ran.stdout.splitlines())
     words = {name: values.get("lr_schedule") for name, values in told.items()}
     renamed = {"transformers": "cosine", "own": "Mine", "warmup": "cosine", "none": None}
     renamed |= {"sequence": "step+exponential", "chained": "step+exponential"}
