@@ -42,6 +42,9 @@ def effects_of(sweep: Sweep) -> Effects:
     scores and on the winsorised means, and the larger p counts: an interaction that a change of the objective's
     scale takes away is not one (Loftus 1978). Numbers enter as powers on their own scale, as many as the number
     of configurations affords; conditional hyperparameters only where they are present.
+
+    An interaction that is not in the model makes the scatter depend on the hyperparameters that take part in it, so
+    the smaller of two statistics counts: the classical one and one that allows for that (HC3).
     """
     names = [h.name for h in sweep.hyperparameters]
     pairs = list(combinations(range(len(names)), 2))
@@ -113,9 +116,21 @@ def _partial_f(
     degrees = len(targets) - q.shape[1] - added.shape[1]
     if not added.shape[1] or degrees < RESIDUAL_DEGREES:
         return None
-    explained = ((added.T @ residual) ** 2).sum(axis=0)
-    rest = np.maximum((residual**2).sum(axis=0) - explained, 1e-300)
-    return np.asarray(fdtrc(added.shape[1], degrees, explained / added.shape[1] / (rest / degrees)))
+    coefficients = added.T @ residual
+    rest = residual - added @ coefficients
+    leverage = np.minimum((q**2).sum(axis=1) + (added**2).sum(axis=1), 0.99)[:, None]
+    plain = (coefficients**2).sum(axis=0) / np.maximum((rest**2).sum(axis=0) / degrees, 1e-300)
+    robust = _wald(added, coefficients, rest / (1 - leverage))
+    return np.asarray(fdtrc(added.shape[1], degrees, np.minimum(plain, robust) / added.shape[1]))
+
+
+def _wald(columns: FloatArray, coefficients: FloatArray, jackknifed: FloatArray) -> FloatArray:
+    """The Wald statistic of orthonormal columns with the HC3 covariance (MacKinnon & White 1985), one a target."""
+    statistics = []
+    for b, e in zip(coefficients.T, jackknifed.T, strict=True):
+        scores = columns * e[:, None]
+        statistics.append(float(b @ np.linalg.pinv(scores.T @ scores, hermitian=True) @ b))
+    return np.array(statistics)
 
 
 def _orthonormal(columns: FloatArray, floor: float = 0.0) -> FloatArray:

@@ -56,9 +56,8 @@ def decompose(surrogate: Surrogate) -> Decomposition | None:
     # no overfit, so where that is more than the forest's own variance, it is the better total.
     shrink = min(1.0, total[0] / max(surrogate.explained, FLAT))
     shares = shrink * parts[0] / total[0]
-    bag_parts, bag_total = _variances_of_groups(surrogate.bags, surrogate.encoding)
-    there = bag_total > FLAT
-    low, high = _interval(shares, shrink * bag_parts[there] / bag_total[there, None])
+    refits = [shrink * _shares(forest, surrogate.encoding) for forest in (surrogate.bags, surrogate.chains)]
+    low, high = _interval(shares, *refits)
     pairs = [_triangle(values[d:], d) for values in (shares, low, high)]
     return Decomposition(shares[:d], low[:d], high[:d], *pairs)
 
@@ -69,13 +68,26 @@ def _triangle(values: FloatArray, d: int) -> FloatArray:
     return square
 
 
-def _interval(shares: FloatArray, bags: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The 95% interval of shares (m,) from bags (bags, m), on the arcsine scale, where a share's error is even."""
-    if len(bags) < 3:
+def _interval(shares: FloatArray, bags: FloatArray, chains: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The 95% interval of shares (m,) from bags (bags, m), on the arcsine scale, where a share's error is even.
+
+    A bag sees 63% of the configurations. Where its share differs from that of a chain that sees all of them, the
+    share has not settled yet and would move on with more: the interval reaches out twice as far on that side.
+    """
+    if len(bags) < 3 or not len(chains):
         return np.zeros_like(shares), np.ones_like(shares)
-    angle = np.arcsin(np.sqrt(np.clip(shares, 0, 1)))
-    half = stdtrit(len(bags) - 1, 0.975) * np.arcsin(np.sqrt(np.clip(bags, 0, 1))).std(axis=0, ddof=1)
-    return np.sin(np.maximum(angle - half, 0)) ** 2, np.sin(np.minimum(angle + half, np.pi / 2)) ** 2
+    angle, of_bags, of_chains = (np.arcsin(np.sqrt(np.clip(x, 0, 1))) for x in (shares, bags, chains))
+    half = stdtrit(len(bags) - 1, 0.975) * of_bags.std(axis=0, ddof=1)
+    moving = 2 * (of_chains.mean(axis=0) - of_bags.mean(axis=0))
+    low, high = angle - half + np.minimum(moving, 0), angle + half + np.maximum(moving, 0)
+    return np.sin(np.maximum(low, 0)) ** 2, np.sin(np.minimum(high, np.pi / 2)) ** 2
+
+
+def _shares(forest: Forest, encoding: Encoding) -> FloatArray:
+    """The shares of main effects and pairs of each group that is not flat, (groups, d + d(d-1)/2)."""
+    parts, total = _variances_of_groups(forest, encoding)
+    there = total > FLAT
+    return np.asarray(parts[there] / total[there, None])
 
 
 def _variances_of_groups(forest: Forest, encoding: Encoding) -> tuple[FloatArray, FloatArray]:
