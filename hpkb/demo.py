@@ -71,23 +71,6 @@ def examples_folder() -> Path:
                     "Run the demo in a checkout of the repository.")  # fmt: skip
 
 
-def demonstrate(directory: Path, handbook: Path, quick: bool, workers: int, seed: int) -> None:
-    """Trains the demo's sweep, mines it and writes the handbook, and says on standard output where to open it."""
-    from hpkb import present
-    from hpkb.pipeline import AnalysisSettings, analyze_store
-
-    with progress_bar(sys.stderr) as progress:
-        trained = run_demo(directory, quick, workers, seed, progress)
-    settings = AnalysisSettings(
-        source=trained.tracking_uri, kb=directory / "hpkb.duckdb", experiments=(EXPERIMENT,),
-        objective="val_loss:min", handbook=handbook, workers=workers, seed=seed,
-    )  # fmt: skip
-    with present.stages(sys.stderr) as say:
-        report = analyze_store(settings, say)
-    print(present.analysis(report, "table"))
-    print(f"Open {handbook / 'index.html'}")
-
-
 def run_demo(
     directory: Path, quick: bool = False, workers: int = 2, seed: int = 0, progress: Progress | None = None
 ) -> DemoReport:

@@ -65,7 +65,7 @@ def test_every_level_of_a_category_occurs_equally_often(seed):
 
 
 def test_the_ranges_are_filled_on_their_own_scale():
-    configurations = design()
+    configurations = DESIGNS[0]
     decades = Counter(int(np.floor(np.log10(c.learning_rate))) for c in configurations)
     assert all(10 <= decades[decade] <= 14 for decade in (-4, -3, -2, -1))
     assert all(1e-6 <= c.weight_decay <= 1e-1 and 0 <= c.dropout <= 0.5 for c in configurations)
