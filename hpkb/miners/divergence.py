@@ -88,7 +88,7 @@ def _share(sweep: Sweep, outcomes: Outcomes | None) -> Finding:
 
 def _causes(sweep: Sweep) -> str:
     known = [n for n in ("learning_rate", "optimizer", "batch_size") if sweep.hyperparameter(n) is not None]
-    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} or {known[-1]}"
+    return " or ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
 
 
 def _no_bound(sweep: Sweep) -> Finding:

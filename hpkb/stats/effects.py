@@ -49,7 +49,7 @@ def effects_of(sweep: Sweep) -> Effects:
     names = [h.name for h in sweep.hyperparameters]
     pairs = list(combinations(range(len(names)), 2))
     table = configurations_of(sweep)
-    if table.y.size < 2 or np.ptp(table.y) == 0:
+    if not names or table.y.size < 2 or np.ptp(table.y) == 0:
         return Effects(dict.fromkeys(names), {(names[i], names[j]): None for i, j in pairs})
     weight = np.sqrt(2 * table.seeds / (table.seeds + 1))[:, None]
     scores = norm.ppf(rankdata(table.y) / (table.y.size + 1))

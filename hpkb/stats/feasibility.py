@@ -137,7 +137,8 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     """The 95% interval of a share of n runs (Wilson 1927), n being what they count in all."""
     z = 1.959964
     centre, spread = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max((centre - spread) / (1 + z**2 / n), 0.0), min((centre + spread) / (1 + z**2 / n), 1.0)
+    low, high = ((centre + side * spread) / (1 + z**2 / n) for side in (-1, 1))
+    return max(min(low, share), 0.0), min(max(high, share), 1.0)
 
 
 def _batch(sweep: Sweep, rows: IntArray) -> tuple[FloatArray, float | None]:
