@@ -31,6 +31,18 @@ TRACKING = click.option(
 )
 
 
+def _format(*choices: str) -> Callable[[Command], Command]:
+    """The option --format with these choices."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(choices),
+        default="table",
+        show_default=True,
+        help="How to print it; json is one document and nothing else.",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0 done, 1 the run or the analysis failed, 2 wrong usage."""
     try:
@@ -219,7 +231,7 @@ def import_(
     "--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_format("table", "json")
 def analyze(
     tracking_uri: str | None, experiments: tuple[str, ...], kb: str, objective: str | None, handbook: Path,
     miners: tuple[str, ...], engine: str, workers: int | None, seed: int, dry_run: bool, format_: str,
@@ -249,9 +261,7 @@ def analyze(
 @click.option(
     "--verdict", type=click.Choice(["supported", "rejected", "insufficient"]), help="Only this verdict."
 )
-@click.option(
-    "--format", "format_", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
-)
+@_format("table", "json", "csv")
 def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, format_: str) -> None:
     """Show what was found.
 
@@ -293,13 +303,7 @@ def explain(miner: str) -> None:
     show_default=True,
     help="How many configurations; the first is the default.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "yaml", "args"]),
-    default="table",
-    show_default=True,
-)
+@_format("table", "json", "yaml", "args")
 def recommend(kb: str, task: str | None, given: tuple[str, ...], k: int, format_: str) -> None:
     """Print the recommended defaults with their evidence.
 

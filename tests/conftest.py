@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,9 +33,18 @@ def hpkb(tmp_path: Path) -> Hpkb:
 
 
 @pytest.fixture(scope="session")
-def planted_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow SQLite store without a run; MLflow takes seconds to make one, so the others are copies of it."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    write_store(path, {}, n_runs=0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def planted_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow SQLite store: three tasks of 40 runs, a bowl in learning_rate, and divergence above 0.5."""
     path = tmp_path_factory.mktemp("planted") / "mlflow.db"
+    shutil.copy(empty_store, path)
     write_store(path, {"alpha": -5.0, "beta": -4.5, "gamma": -5.5}, n_runs=40)
     return path
 
@@ -45,7 +55,11 @@ def write_store(path: Path, tasks: dict[str, float], n_runs: int, metric: str = 
     from mlflow.entities import Metric, Param, RunTag
 
     client = MlflowClient(f"sqlite:///{path}")
-    experiment = client.create_experiment("planted", artifact_location=str(path.parent))
+    found = client.get_experiment_by_name("planted")
+    location = str(path.parent)
+    experiment = (
+        found.experiment_id if found else client.create_experiment("planted", artifact_location=location)
+    )
     for task, best in tasks.items():
         rng = np.random.default_rng(len(task))
         for i in range(n_runs):

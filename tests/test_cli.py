@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -25,6 +26,19 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_readme(name: s
     assert f"hpkb {name}" in command.help
     assert f"hpkb {name}" in README.read_text()
     assert all(p.help for p in command.params if isinstance(p, click.Option)), "an option without help"
+
+
+def command_table() -> str:
+    """The README's table of commands, from their help."""
+    rows = [
+        f"| `hpkb {name}` | {command.get_short_help_str(120)} |"
+        for name, command in sorted(cli.commands.items())
+    ]
+    return "\n".join(["| command | what it does |", "| --- | --- |", *rows])
+
+
+def test_the_readme_lists_the_commands_as_their_help_does() -> None:
+    assert command_table() in README.read_text(), f"put this into README.md:\n{command_table()}"
 
 
 def test_a_command_that_is_not_there(hpkb: Hpkb) -> None:
@@ -61,13 +75,13 @@ def test_a_diverged_run_is_infeasible_and_never_the_best(analyzed: Path) -> None
 
     with package.open(analyzed / "hpkb.duckdb") as base:
         query = "SELECT count(*), count(objective_min), max(learning_rate) FILTER (NOT infeasible) FROM run_matrix"
-        infeasible = base.sql(query + " WHERE infeasible").fetchone()
+        [infeasible] = base.sql(query + " WHERE infeasible").fetchall()
         best = base.sql(
             "SELECT infeasible FROM run_matrix ORDER BY objective_min NULLS LAST LIMIT 1"
         ).fetchone()
     assert infeasible[0] > 0
     assert infeasible[1] == 0
-    assert best == (False,)
+    assert best == [(False,)]
 
 
 def test_a_second_analysis_reads_only_what_is_new(analyzed: Path, planted_store: Path, hpkb: Hpkb) -> None:
@@ -107,7 +121,7 @@ def test_explain_and_doctor(analyzed: Path, hpkb: Hpkb) -> None:
     assert "a child process is captured" in result.stdout
 
 
-def bad_store(folder: Path, kind: str) -> list[str]:
+def bad_store(folder: Path, kind: str, empty_store: Path) -> list[str]:
     """Prepares one kind of bad input in `folder` and returns the arguments of `hpkb analyze`."""
     if kind == "not there":
         return ["--tracking-uri", "sqlite:///absent.db"]
@@ -119,6 +133,7 @@ def bad_store(folder: Path, kind: str) -> list[str]:
         with sqlite3.connect(folder / "mlflow.db") as connection:
             connection.execute("CREATE TABLE runs (id)")
     else:
+        shutil.copy(empty_store, folder / "mlflow.db")
         write_store(folder / "mlflow.db", {"alpha": -5.0}, n_runs={"no runs": 0, "one run": 1}.get(kind, 3))
     extra = {"unknown experiment": ["--experiment", "nope"], "unknown objective": ["--objective", "nope:min"]}
     return extra.get(kind, [])
@@ -131,9 +146,11 @@ def bad_store(folder: Path, kind: str) -> list[str]:
         *("unknown experiment", "unknown objective"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(kind: str, hpkb: Hpkb, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(
+    kind: str, hpkb: Hpkb, tmp_path: Path, empty_store: Path
+) -> None:
     folder = tmp_path / "here"
-    arguments = bad_store(folder, kind)
+    arguments = bad_store(folder, kind, empty_store)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     result = hpkb("analyze", *arguments)
     assert result.returncode == 1
