@@ -81,7 +81,8 @@ function sortable(table) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...head.childNodes);
+    if (head.querySelector("a")) button.setAttribute("aria-label", `Sort by ${head.textContent}`);
+    else button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
       const order = { none: "ascending", ascending: "descending", descending: "none" }[head.getAttribute("aria-sort") ?? "none"];

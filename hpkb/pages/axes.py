@@ -43,7 +43,13 @@ class Axis:
         if self.scale == "category":
             room = max(6, _CATEGORY_LETTERS // max(1, len(self.levels)))
             shown = _labels(self.levels, [plain(level, room) for level in self.levels])
-            look = {"title": plain(self.label, 60), "grid": False, "labelAngle": 0, "labelExpr": shown, **options}
+            look = {
+                "title": plain(self.label, 60),
+                "grid": False,
+                "labelAngle": 0,
+                "labelExpr": shown,
+                **options,
+            }
             return {"field": field, "type": "nominal", "scale": {"domain": list(self.levels)}, "axis": look}
         values, names = self._ticks()
         look = {
@@ -57,12 +63,19 @@ class Axis:
 
     def _ticks(self) -> tuple[list[float], list[str]]:
         values = list(self.named) or ticks(*self.domain, self.scale)
-        names = [number(value) for value in values]
-        return (values, names) if self.zero_at is None else ([self.zero_at, *values], ["0", *names])
+        if self.zero_at is not None:
+            zero = self.zero_at
+            values = [zero, *(value for value in values if value > 3 * zero)]
+        return values, ["0" if value == self.zero_at else number(value) for value in values]
 
 
-def axis(description: dict[str, Any], values: Iterable[Any], label: str = "") -> Axis:
-    """Returns the axis for what a figure says of it and for the values that it must hold."""
+def axis(
+    description: dict[str, Any], values: Iterable[Any], label: str = "", named: Iterable[Any] = ()
+) -> Axis:
+    """Returns the axis for what a figure says of it and for the values that it must hold.
+
+    `named` are the values to name where they are few, such as the batch sizes that were run.
+    """
     scale: Scale = description.get("scale", "linear")
     name = label or spoken(str(description.get("label", "")))
     present = [value for value in values if value is not None]
@@ -72,18 +85,18 @@ def axis(description: dict[str, Any], values: Iterable[Any], label: str = "") ->
         return Axis(name, scale, levels=tuple(dict.fromkeys([*levels, *found])))
     numbers = [float(v) for v in present if isinstance(v, int | float) and math.isfinite(v)]
     if scale == "log" and any(v > 0 for v in numbers):
-        return _log_axis(name, numbers)
+        return _log_axis(name, numbers, named)
     return Axis(name, "linear", _padded(numbers))
 
 
-def _log_axis(name: str, numbers: Sequence[float]) -> Axis:
+def _log_axis(name: str, numbers: Sequence[float], named: Iterable[Any]) -> Axis:
     positive = [v for v in numbers if v > 0]
     zero_at = min(positive) / 10 if len(positive) < len(numbers) else None
     low, high = math.log10(zero_at or min(positive)), math.log10(max(positive))
     pad = max(0.04 * (high - low), 0.02)
-    distinct = tuple(sorted(set(positive)))
-    named = distinct if _FEW <= len(distinct) <= _MANY else ()
-    return Axis(name, "log", (10 ** (low - pad), 10 ** (high + pad)), zero_at=zero_at, named=named)
+    distinct = tuple(sorted({float(v) for v in named if v > 0}))
+    shown = distinct if _FEW <= len(distinct) <= _MANY else ()
+    return Axis(name, "log", (10 ** (low - pad), 10 ** (high + pad)), zero_at=zero_at, named=shown)
 
 
 def _padded(numbers: Sequence[float]) -> tuple[float, float]:

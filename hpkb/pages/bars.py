@@ -51,7 +51,7 @@ def forest(
     ends = [value for b in rows for value in (b.low, b.high) if value is not None]
     scale = "log" if log and all(v > 0 for v in [*known, *ends]) else "linear"
     x = axis({"scale": scale}, [*known, *marks, *_near(ends, [*known, *marks])], label)
-    x = replace(x, named=(), domain=(0.0, 1.04 * top) if top else x.domain)
+    x = replace(x, domain=(0.0, 1.04 * top) if top else x.domain)
     data = [_row(b, x) for b in rows]
     head = 22 if references else 0
     return finished(
@@ -76,17 +76,29 @@ def bars(rows: Sequence[Bar], label: str) -> Spec:
 
 
 def _row(bar: Bar, x: Axis) -> Row:
+    low, high = (_inside(v, x) for v in (bar.low, bar.high))
+    open_low, open_high = low is None and high is not None, high is None and low is not None
     tip = plain(f"{bar.label}\n{estimate(bar.estimate, bar.low, bar.high)}\n{bar.verdict}")
     return {
-        "label": plain(bar.label, 34), "x": bar.estimate, "low": _inside(bar.low, x), "high": _inside(bar.high, x),
-        "verdict": bar.verdict if bar.verdict in _DOTS else "", "href": bar.href, "tip": tip, "whole": bar.whole,
+        "label": plain(bar.label, 42), "x": bar.estimate,
+        "low": x.domain[0] if open_low else low, "high": x.domain[1] if open_high else high,
+        "open_low": open_low, "open_high": open_high,
+        "verdict": bar.verdict if bar.verdict in _DOTS else "", "href": bar.href,
+        "tip": tip, "whole": bar.whole,
     }  # fmt: skip
 
 
 def _intervals(rows: Sequence[Row], x: Axis) -> list[Layer]:
     bounded = [r for r in rows if r["low"] is not None and r["high"] is not None]
     rule = {"type": "rule", "stroke": "var(--ink)", "strokeWidth": 1.6}
-    return layer(bounded, rule, x=x.encode("low"), x2={"field": "high"}, y=_labels(rows))
+    arrow = {"type": "point", "filled": True, "size": 50, "color": "var(--ink)", "opacity": 1}
+    left = [r for r in bounded if r["open_low"]]
+    right = [r for r in bounded if r["open_high"]]
+    return [
+        *layer(bounded, rule, x=x.encode("low"), x2={"field": "high"}, y=_labels(rows)),
+        *layer(left, {**arrow, "shape": "triangle-left"}, x=x.encode("low"), y=_labels(rows)),
+        *layer(right, {**arrow, "shape": "triangle-right"}, x=x.encode("high"), y=_labels(rows)),
+    ]
 
 
 def _dots(rows: Sequence[Row], x: Axis) -> list[Layer]:

@@ -23,6 +23,7 @@ from hpkb.pages.model import (
     QuestionPage,
     Together,
     Unknown,
+    Words,
 )  # fmt: skip
 from hpkb.pages.places import Places, places
 from hpkb.pages.places import store as opened
@@ -32,25 +33,27 @@ from hpkb.pages.tasks import task_page
 from hpkb.pages.views import default_view, finding_views
 
 _BEST = 6
+_MANY = 40  # findings of one question
 _VERDICTS = ("supported", "rejected", "insufficient")
 
-#: What a miner's partial says of it: its title, what would settle its open questions, its main quantity.
-Words = Callable[[str], tuple[str, str, str]]
+#: The words of a miner, from its partial.
+WordsOf = Callable[[str], Words]
 
 
-def build(connection: duckdb.DuckDBPyConnection, words: Words) -> Handbook:
+def build(connection: duckdb.DuckDBPyConnection, words_of: WordsOf) -> Handbook:
     """Returns all pages of the handbook as data."""
     knowledge = store.read(connection)
     where = places(knowledge, _names(knowledge))
     miners = sorted({record.document["miner"] for record in knowledge.findings})
-    titles = {miner: words(miner)[0] for miner in miners}
+    words = {miner: words_of(miner) for miner in miners}
+    titles = {miner: words[miner].title for miner in miners}
     findings = finding_views(knowledge, where, titles)
     by_id = {f.id: f for f in findings}
     defaults = {key: default_view(document, where, by_id) for key, document in knowledge.defaults.items()}
     figures = {record.document["id"]: record.figure for record in knowledge.findings}
     bars = _bars(findings)
     questions = tuple(
-        _question(m, words(m), [f for f in findings if f.miner == m], figures, bars) for m in miners
+        _question(m, words[m], [f for f in findings if f.miner == m], figures, bars) for m in miners
     )
     tasks = tuple(
         task_page(connection, t, where, findings, defaults.get(t.task_id) or defaults.get(t.name), bars)
@@ -60,7 +63,7 @@ def build(connection: duckdb.DuckDBPyConnection, words: Words) -> Handbook:
     return Handbook(
         default=defaults.get(""), tasks=tasks, questions=questions,
         hyperparameters=tuple(_hyperparameter(n, where, findings, defaults) for n in sorted(where.names)),
-        best=_best(findings), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
+        best=_best(findings, words), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
         n_outcomes=len(done), n_infeasible=sum(run.infeasible for run in done),
         exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
         stores=tuple(opened(source) for source, _ in knowledge.sources),
@@ -78,31 +81,47 @@ def _names(knowledge: store.Knowledge) -> set[str]:
 
 
 def _question(
-    miner: str, words: tuple[str, str, str], findings: Sequence[FindingView],
+    miner: str, words: Words, findings: Sequence[FindingView],
     figures: Mapping[str, Mapping[str, object]], bars: Mapping[Link, Figure],
 ) -> QuestionPage:  # fmt: skip
     text = docstring(miner)
-    overall = sorted((f for f in findings if f.task is None), key=lambda f: (f.quantity != words[2], *_lead(f)))
-    shares = any(f.quantity == "variance_share" for f in findings)
+    overall = sorted(
+        (f for f in findings if f.task is None), key=lambda f: (f.quantity != words.quantity, *_lead(f))
+    )
     return QuestionPage(
-        miner=miner, title=words[0], href=f"questions/{slug(miner)}.html", question=text.question, method=text.method,
-        reading=text.reading, misleads=text.misleads, settle=words[1], headline=overall[0] if overall else None,
+        miner=miner, title=words.title, href=f"questions/{slug(miner)}.html", question=text.question,
+        method=text.method,
+        reading=text.reading, misleads=text.misleads, settle=words.settle, headline=overall[0] if overall else None,
         counts=_counts(findings), comparisons=max((f.comparisons for f in findings), default=0),
-        answers=_answers(findings, words[2]), together=tuple(_together(findings, figures)),
-        bars=tuple(bars.items()) if shares else (), groups=tuple(_groups(findings)), findings=tuple(findings),
+        answers=_answers(findings, words.quantity), together=tuple(_together(findings, figures, words.quantity)),
+        bars=tuple(bars.items()) if miner == "importance" else (), groups=tuple(_groups(findings)),
+        findings=tuple(findings),
     )  # fmt: skip
 
 
-def _together(findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]]) -> list[Together]:
-    """One forest plot for each quantity that several tasks have a number for."""
+def _together(
+    findings: Sequence[FindingView], figures: Mapping[str, Mapping[str, object]], quantity: str
+) -> list[Together]:
+    """One forest plot for each subject of the main quantity that several tasks have a number for.
+
+    Pairs of hyperparameters of which nothing is known are left to the table.
+    """
     by_subject: dict[tuple[str, tuple[Link, ...]], list[FindingView]] = defaultdict(list)
     for finding in findings:
+        if quantity and finding.quantity != quantity:
+            continue
         by_subject[finding.quantity, finding.hyperparameters].append(finding)
     found = []
     for (quantity, hyperparameters), members in sorted(
         by_subject.items(), key=lambda item: _order(item[0][1])
     ):
         overall = next((f for f in members if f.task is None), None)
+        if (
+            len(findings) > _MANY
+            and len(hyperparameters) > 1
+            and all(f.verdict == "insufficient" for f in members)
+        ):
+            continue
         name = f"forest-{digest(repr((members[0].miner, quantity, hyperparameters)))}"
         shares = [f.high for f in findings if f.quantity == quantity and isinstance(f.high, float)]
         top = max(shares, default=0.0) if quantity == "variance_share" else 0.0
@@ -131,7 +150,7 @@ def _bars(findings: Sequence[FindingView]) -> dict[Link, Figure]:
     """The shares of variance of each task as one chart."""
     shares: dict[Link, list[FindingView]] = defaultdict(list)
     for finding in findings:
-        if finding.task and finding.quantity == "variance_share":
+        if finding.task and finding.miner == "importance" and finding.quantity == "variance_share":
             shares[finding.task].append(finding)
     drawn = (
         (task, importance_figure(members, f"bars-{digest(repr(task))}")) for task, members in shares.items()
@@ -186,17 +205,22 @@ def _hyperparameter(
     )  # fmt: skip
 
 
-def _best(findings: Sequence[FindingView]) -> tuple[FindingView, ...]:
+def _best(findings: Sequence[FindingView], words: Mapping[str, Words]) -> tuple[FindingView, ...]:
     """What to read first: each question's claim over all tasks, or its surest one; then each question's second."""
+    settled = [
+        f for f in findings if f.verdict == "supported" or (f.verdict == "rejected" and f.task is None)
+    ]
     ranked = sorted(
-        (f for f in findings if f.verdict == "supported" or (f.verdict == "rejected" and f.task is None)),
-        key=lambda f: (f.task is not None, f.q_value if f.q_value is not None else 1.0, f.id),
+        (f for f in settled if f.quantity == words[f.miner].quantity or not words[f.miner].quantity),
+        key=lambda f: (f.task is not None, f.q_value if f.q_value is not None else 1.0, *_lead(f), f.id),
     )
     taken: Counter[str] = Counter()
     rounds: dict[int, list[FindingView]] = defaultdict(list)
     for finding in ranked:
         rounds[taken[finding.miner]].append(finding)
         taken[finding.miner] += 1
+    for turn in rounds.values():
+        turn.sort(key=lambda f: words[f.miner].rank)
     return tuple(finding for turn in sorted(rounds) for finding in rounds[turn])[:_BEST]
 
 

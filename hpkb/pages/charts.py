@@ -49,7 +49,8 @@ class Trace:
 def response(figure: Figure, lookup: Lookup, value_label: str = "") -> Spec:
     """Returns runs as points, the estimated curve with its band, the plateau as a shaded range, the optimum."""
     points, line = figure.get("points", []), figure.get("line", [])
-    x = axis(figure["x"], [p["x"] for p in points] + [r["x"] for r in line])
+    tried = [p["x"] for p in points]
+    x = axis(figure["x"], tried + [r["x"] for r in line], named=tried)
     band = [row.get(key) for row in line for key in ("y", "low", "high")]
     y = axis(figure["y"], within_reach([p["y"] for p in points], band), value_label)
     rows = [_point(p, x, y, lookup) for p in points]
@@ -64,7 +65,8 @@ def ridge_map(figure: Figure, lookup: Lookup, upright: bool = False) -> Spec:
     """
     points, ridge = figure.get("points", []), figure.get("ridge", [])
     x = axis(figure["x"], [p["x"] for p in points] + [r.get(k) for r in ridge for k in ("x", "low", "high")])
-    y = axis(figure["y"], [p["y"] for p in points] + [r["y"] for r in ridge])
+    tried = [p["y"] for p in points]
+    y = axis(figure["y"], tried + [r["y"] for r in ridge], named=tried)
     rows = [_map_point(p, x, y, str(figure["value"]["label"]), lookup) for p in points]
     spine = [
         {"best": x.place(r["x"]), "at": y.place(r["y"]), **{k: x.place(r.get(k)) for k in ("low", "high")}}

@@ -12,6 +12,7 @@ from hpkb.pages.charts import Lookup, Trace
 from hpkb.pages.formats import estimate, spoken
 from hpkb.pages.model import Figure, FindingView, Regret
 
+_BARS = 12  # of one chart of importance
 #: Quantities that are values of a hyperparameter, and so share its scale.
 _VALUES = frozenset({"optimum", "plateau_low", "plateau_high", "safe_upper_bound"})
 
@@ -46,6 +47,9 @@ def importance_figure(findings: Sequence[FindingView], name: str) -> Figure | No
         for f in findings
     ]
     rows = sorted((r for r in rows if r.estimate is not None), key=lambda r: (-(r.estimate or 0), r.label))
+    pairs = max(0, _BARS - sum("×" not in r.label for r in rows))  # every hyperparameter, and the largest pairs
+    shown = [r for r in rows if "×" in r.label][:pairs]
+    rows = [r for r in rows if "×" not in r.label or r in shown]
     if not rows:
         return None
     spec = bars.bars(rows, "share of the objective's variance")
@@ -69,7 +73,7 @@ def forest_figure(
         rows = [Bar(f.task.text, *_numbers(f), f.verdict, f.href) for f in findings if f.task]
         label, references = quantity, []
     overall = next((f for f in findings if f.task is None), None)
-    if overall:
+    if overall and overall.estimate is not None:
         rows.append(Bar("all tasks", *_numbers(overall), overall.verdict, overall.href, whole=True))
     if sum(r.estimate is not None for r in rows) < 2:
         return None

@@ -67,7 +67,7 @@ def _trimmed(text: str) -> str:
 
 
 def estimate(value: object, low: object = None, high: object = None) -> str:
-    """Returns "0.42 [0.33, 0.51]", or the number alone where an end of the interval is missing."""
+    """Returns "0.42 [0.33, 0.51]"; an end that the runs leave open is called so."""
     first, rest = matched(value, low, high)
     return f"{first} {rest}".strip()
 
@@ -78,9 +78,11 @@ def interval(low: object, high: object) -> str:
 
 
 def matched(value: object, low: object, high: object) -> tuple[str, str]:
-    """Returns a number and its interval, to as many decimals as the interval's width has meaning (two digits)."""
-    if low is None or high is None:
+    """Returns a number and its interval, to as many decimals as the width of the interval has meaning (two digits)."""
+    if low is None and high is None:
         return number(value), ""
+    if low is None or high is None:
+        return number(value), f"[{_end(low)}, {_end(high)}]"
     places = _places(value, low, high)
     if places is None:
         digits = 2 if _wide(value, low, high) else 3
@@ -89,6 +91,10 @@ def matched(value: object, low: object, high: object) -> tuple[str, str]:
         _sign(v) + f"{abs(v):.{places}f}" for v in (value, low, high) if isinstance(v, int | float)
     )
     return first, f"[{least}, {most}]"
+
+
+def _end(value: object) -> str:
+    return "open" if value is None else number(value)
 
 
 def _wide(*values: object) -> bool:

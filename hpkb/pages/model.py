@@ -16,6 +16,19 @@ Number = float | str | None
 
 
 @dataclass(frozen=True)
+class Words:
+    """What a miner's partial says of it: its title, what would settle its open questions, its main quantity.
+
+    `rank` is its place among the things to read first, the lowest first.
+    """
+
+    title: str
+    settle: str
+    quantity: str
+    rank: int
+
+
+@dataclass(frozen=True)
 class Link:
     """Words that lead somewhere."""
 

@@ -12,10 +12,11 @@ import jinja2
 from markupsafe import Markup
 
 from hpkb.pages import formats
-from hpkb.pages.model import Handbook
+from hpkb.pages.model import Handbook, Words
 from hpkb.pages.svg import ROOT
 
 _DEFAULT_PARTIAL = "findings/_default.html"
+_LAST = 100
 _LONGEST = 1000  # characters
 _ASSETS = ("style.css", "handbook.js", "icon.svg")
 
@@ -42,14 +43,11 @@ def pages(handbook: Handbook) -> Iterator[Page]:
         yield Page(name, _source(name) or "")
 
 
-def words(miner: str) -> tuple[str, str, str]:
-    """Returns a question's title, what would settle it, and its main quantity, as its partial has them."""
+def words(miner: str) -> Words:
+    """Returns what a miner's partial sets: `title`, `settle`, `quantity` and `rank`; the title may be left out."""
     exported: Any = environment().get_template(_partial(miner)).module
-    return (
-        getattr(exported, "title", formats.title(miner)),
-        exported.settle,
-        getattr(exported, "quantity", ""),
-    )
+    name = getattr(exported, "title", formats.title(miner))
+    return Words(name, exported.settle, getattr(exported, "quantity", ""), getattr(exported, "rank", _LAST))
 
 
 @cache

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpkb.names import NAMES
 from hpkb.pages.drawing import finding_figure, regret_figure
 from hpkb.pages.formats import title
 from hpkb.pages.model import Default, Evidence, FindingView, Link, Recommended, Regret, Rule, Setting
@@ -84,9 +85,11 @@ def _recommended(
 ) -> Recommended:
     plateau = document.get("plateau") or {}
     settings = []
-    for name, value in document.get("values", {}).items():
+    order = [name.name for name in NAMES]
+    values = document.get("values", {})
+    for name in sorted(values, key=lambda n: (order.index(n) if n in order else len(order), n)):
         low, high = plateau.get(name) or (None, None)
-        settings.append(Setting(where.hyperparameter(name), value, low, high))
+        settings.append(Setting(where.hyperparameter(name), values[name], low, high))
     cited = [findings[i] for i in document.get("finding_ids", []) if i in findings]
     evidence = tuple(Link(f.claim, f.href) for f in cited)
     regret = _regret(document.get("held_out_regret"), where)

@@ -30,7 +30,8 @@ def test_a_number_reads_as_a_person_would_write_it(value: object, text: str) -> 
     [
         (0.42, 0.33, 0.51, "0.42 [0.33, 0.51]"), (-0.17, -0.31, -0.04, "−0.17 [−0.31, −0.04]"),
         (1.72, 1.7, 1.74, "1.720 [1.700, 1.740]"), (0.0087, 0.0051, 0.0198, "0.0087 [0.0051, 0.02]"),
-        (2e-5, 1e-5, 3e-5, "2e-5 [1e-5, 3e-5]"), (0.4, None, 1.0, "0.4"), ("AdamW", None, None, "AdamW"),
+        (2e-5, 1e-5, 3e-5, "2e-5 [1e-5, 3e-5]"), (0.4, None, 1.0, "0.4 [open, 1]"), (0.4, None, None, "0.4"),
+        ("AdamW", None, None, "AdamW"),
     ],
 )  # fmt: skip
 def test_an_interval_has_the_decimals_that_its_width_allows(
