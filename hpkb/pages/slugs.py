@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?")
 #: Names that Windows keeps for devices, and those that a folder has already.
@@ -25,11 +24,6 @@ def slug(name: str) -> str:
     letters = unicodedata.normalize("NFKD", name[:200]).encode("ascii", "ignore").decode().lower()
     stem = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:40] or "x"
     return f"{stem}.{digest(name)}"
-
-
-def slugs(names: Iterable[str]) -> dict[str, str]:
-    """Returns the slug of each name."""
-    return {name: slug(name) for name in names}
 
 
 def anchor(kind: str, name: str) -> str:
