@@ -19,8 +19,9 @@ the best one. That the hyperparameter matters at all is tested as in *importance
 How to read it
 --------------
 Choose from the plateau what is cheapest or safest; the optimum's digits mean nothing inside it. Points are runs,
-with whatever the other hyperparameters were, so most lie above the curve. An optimum at the edge (the outer
-tenth of the range that was tried, on its own scale) says that the range should be moved or widened before anything is concluded from it.
+with whatever the other hyperparameters were, so most lie above the curve. An optimum at the edge (in the outer tenth
+of the range that was tried, on its own scale) says that the range should be moved or widened before anything is
+concluded from it.
 
 When it misleads
 ----------------

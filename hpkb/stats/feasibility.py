@@ -61,7 +61,7 @@ class Bound:
 
 
 def outcomes_of(sweep: Sweep) -> Outcomes | None:
-    """The runs as failures over the learning rate; None where it does not vary on a log scale, or all or none failed."""
+    """The runs as failures over the learning rate; None where it does not vary, or where all or none failed."""
     rate = sweep.hyperparameter("learning_rate")
     if rate is None or rate.scale != "log" or not 0 < sweep.infeasible_share < 1:
         return None

@@ -13,8 +13,7 @@ configuration are not independent evidence of what the hyperparameter does. Each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from sklearn import config_context
 from sklearn.tree import ExtraTreeRegressor
 
 from hpkb.stats.encoding import Encoding
-from hpkb.stats.trees import Forest, empty_forest, forest_of
+from hpkb.stats.trees import Chain, Forest, empty_forest, forest_of
 from hpkb.sweep import BoolArray, FloatArray, Sweep
 
 MINIMUM_CONFIGURATIONS = 10
@@ -32,6 +31,7 @@ BAGS = 20
 STAGES = 16  # trees a chain, at most; fewer where later ones only fit noise
 LEARNING_RATE = 0.3
 MAXIMUM_DEPTH = 6
+FEASIBILITY_TREES = 64
 
 Float32Array = NDArray[np.float32]
 
@@ -101,10 +101,10 @@ class Surrogate:
 
     Rows are (n, d): one column a hyperparameter of the sweep, in the sweep's order, each on its own scale
     (`Hyperparameter.transformed`: natural logarithm for log, the level's index for a category, NaN where absent).
-    It is fitted to feasible configurations only; `predict_infeasible` is the model of which are not. Objectives
-    are cut at `limit`, so that a prediction never exceeds it. `fitted` is False, and predictions NaN, where fewer
-    than ten configurations are feasible or all objectives are alike. `r_squared` is out of bag: the share of the
-    variance of configurations that were left out of a bag which the bag predicts; `explained` is that variance.
+    `forest` is the mean of `chains`, fitted to feasible configurations only; `predict_infeasible` says which are not.
+    Objectives beyond `limit` count as that. `fitted` is False, and predictions NaN, where fewer than ten
+    configurations are feasible or all objectives are alike. `r_squared` is out of bag: the share of the variance of
+    configurations left out of a bag which the bag predicts; `explained` is that variance.
     """
 
     fitted: bool
@@ -132,16 +132,17 @@ class Surrogate:
         # As if the seed noise were as large as the misfit: twice the weight at most.
         weight = 2 * table.seeds / (table.seeds + 1)
         with config_context(skip_parameter_validation=True):
-            chains, stages, r_squared = _fit_bags(columns, table.y, weight, rng)
-            point = [_boost(columns, table.y, weight, stages, rng)[0] for _ in range(CHAINS)]
+            bags, r_squared = _fit_bags(columns, table.y, weight, rng)
+            stages = len(bags[0].trees)
+            chains = [_boost(columns, table.y, weight, stages, rng)[0] for _ in range(CHAINS)]
+            feasibility = _fit_feasibility(sweep, encoding, rng)
         return cls(
             True, names, encoding,
-            forest_of(point, encoding.n_columns, together=True, rate=LEARNING_RATE),
-            forest_of(point, encoding.n_columns, together=False, rate=LEARNING_RATE),
-            forest_of([c[: stages + 1] for c in chains], encoding.n_columns, together=False, rate=LEARNING_RATE),
-            _fit_feasibility(sweep, encoding, rng),
-            sweep.infeasible_share, ceiling(sweep.y[feasible_runs(sweep)]), r_squared,
-            max(r_squared, 0.0) * _variance(table.y, weight),
+            forest_of(chains, encoding.n_columns, together=True),
+            forest_of(chains, encoding.n_columns, together=False),
+            forest_of(bags, encoding.n_columns, together=False),
+            feasibility, sweep.infeasible_share, ceiling(sweep.y[feasible_runs(sweep)]),
+            r_squared, max(r_squared, 0.0) * _variance(table.y, weight),
         )  # fmt: skip
 
     def predict(self, rows: FloatArray) -> FloatArray:
@@ -193,31 +194,32 @@ def spread(bags: FloatArray, chains: FloatArray) -> FloatArray:
 
 def _boost(
     columns: Float32Array, y: FloatArray, weight: FloatArray, stages: int, rng: np.random.Generator
-) -> tuple[list[object], FloatArray]:
+) -> tuple[Chain, FloatArray]:
     """A chain of trees, each fitted to what the earlier ones left over, and its staged predictions (stages, n).
 
-    The chain is [mean, tree, tree, ...]; rows of weight 0 take no part but are predicted.
+    Rows of weight 0 take no part but are predicted.
     """
     used = np.flatnonzero(weight)
     mean = float(np.average(y[used], weights=weight[used]))
-    chain: list[object] = [mean]
+    trees, staged = [], np.empty((stages, len(y)))
     fitted = np.full(len(y), mean)
-    staged = np.empty((stages, len(y)))
-    seeds = rng.integers(2**31, size=stages)
-    for stage in range(stages):
-        tree = ExtraTreeRegressor(max_depth=MAXIMUM_DEPTH, random_state=int(seeds[stage]))
+    for stage, seed in enumerate(rng.integers(2**31, size=stages)):
+        tree = ExtraTreeRegressor(max_depth=MAXIMUM_DEPTH, random_state=int(seed))
         tree.fit(columns[used], (y - fitted)[used], sample_weight=weight[used], check_input=False)
         fitted = fitted + LEARNING_RATE * tree.tree_.predict(columns)[:, 0]
         staged[stage] = fitted
-        chain.append(tree.tree_)
-    return chain, staged
+        trees.append(tree.tree_)
+    return Chain(mean, trees, LEARNING_RATE), staged
 
 
 def _fit_bags(
     columns: Float32Array, y: FloatArray, weight: FloatArray, rng: np.random.Generator
-) -> tuple[Sequence[list[object]], int, float]:
-    """A chain for each bootstrap sample of configurations, the best number of stages and its out-of-bag R²."""
-    chains: list[list[object]] = []
+) -> tuple[list[Chain], float]:
+    """A chain for each bootstrap sample of configurations, and their out-of-bag R².
+
+    All have the number of stages that predicts best out of bag: later trees would only fit noise.
+    """
+    chains: list[Chain] = []
     total, count = np.zeros((STAGES, len(y))), np.zeros(len(y))
     for _ in range(BAGS):
         drawn = np.bincount(rng.integers(len(y), size=len(y)), minlength=len(y))
@@ -228,7 +230,8 @@ def _fit_bags(
     seen = count > 0
     error = ((total[:, seen] / count[seen] - y[seen]) ** 2 @ weight[seen]) / weight[seen].sum()
     stages = int(np.argmin(error)) + 1
-    return chains, stages, 1 - float(error[stages - 1]) / _variance(y, weight)
+    kept = [replace(chain, trees=chain.trees[:stages]) for chain in chains]
+    return kept, 1 - float(error[stages - 1]) / _variance(y, weight)
 
 
 def _variance(y: FloatArray, weight: FloatArray) -> float:
@@ -240,9 +243,9 @@ def _fit_feasibility(sweep: Sweep, encoding: Encoding, rng: np.random.Generator)
     if not 0 < sweep.infeasible_share < 1:
         return empty_forest()
     columns, failed = encoding.encode(own_scale(sweep)), sweep.infeasible.astype(float)
-    chains: list[list[object]] = []
-    for seed in rng.integers(2**31, size=64):
+    chains: list[Chain] = []
+    for seed in rng.integers(2**31, size=FEASIBILITY_TREES):
         tree = ExtraTreeRegressor(min_samples_leaf=3, max_depth=8, random_state=int(seed))
         tree.fit(columns, failed, check_input=False)
-        chains.append([0.0, tree.tree_])
-    return forest_of(chains, encoding.n_columns, together=True, rate=1.0)
+        chains.append(Chain(0.0, [tree.tree_], 1.0))
+    return forest_of(chains, encoding.n_columns, together=True)

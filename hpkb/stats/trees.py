@@ -17,6 +17,15 @@ ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
+class Chain:
+    """A value and scikit-learn trees (`.tree_`) whose predictions, each multiplied by `rate`, add to it."""
+
+    base: float
+    trees: Sequence[Any]
+    rate: float
+
+
+@dataclass(frozen=True)
 class Forest:
     """Trees whose values add up within each group.
 
@@ -90,16 +99,12 @@ def empty_forest() -> Forest:
     return Forest(none, numbers, none, none, numbers, none, none, boxes, boxes, numbers, none, numbers)
 
 
-def forest_of(
-    chains: Sequence[Sequence[object]], n_columns: int, *, together: bool, rate: float
-) -> Forest:
-    """The forest of chains [base value, scikit-learn tree, ...].
-
-    `together`: one group, the mean of all chains; otherwise a group for each. `rate` multiplies the trees' values.
-    """
+def forest_of(chains: Sequence[Chain], n_columns: int, *, together: bool) -> Forest:
+    """The forest of some chains: one group, the mean of all, if `together`; otherwise a group for each."""
     share = 1 / len(chains) if together else 1.0
-    trees: list[Any] = [tree for chain in chains for tree in chain[1:]]
-    chain_of = np.repeat(np.arange(len(chains)), [len(chain) - 1 for chain in chains])
+    trees = [tree for chain in chains for tree in chain.trees]
+    lengths = [len(chain.trees) for chain in chains]
+    chain_of = np.repeat(np.arange(len(chains)), lengths)
     group = np.zeros_like(chain_of) if together else chain_of
     counts = np.array([tree.node_count for tree in trees])
     root = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -108,10 +113,11 @@ def forest_of(
     right = np.concatenate([tree.children_right + r for tree, r in zip(trees, root, strict=True)])
     feature = np.where(feature < 0, -1, feature)
     threshold = np.concatenate([tree.threshold for tree in trees])
-    value = rate * share * np.concatenate([tree.value[:, 0, 0] for tree in trees])
+    rate = np.repeat(np.repeat([share * chain.rate for chain in chains], lengths), counts)
+    value = rate * np.concatenate([tree.value[:, 0, 0] for tree in trees])
     lower, upper = _boxes(feature, threshold, left, right, root, n_columns)
     leaf = np.flatnonzero(feature < 0)
-    bases = np.array([float(chain[0]) for chain in chains])  # type: ignore[arg-type]
+    bases = np.array([chain.base for chain in chains])
     return Forest(
         feature, threshold, left, right, value, root, group, lower[leaf], upper[leaf], value[leaf],
         np.repeat(group, counts)[leaf], np.array([bases.mean()]) if together else bases,
