@@ -57,17 +57,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_source), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_printable,
     )  # fmt: skip
-    for name in (
-        "number",
-        "interval",
-        "matched",
-        "share",
-        "probability",
-        "count",
-        "moment",
-        "spoken",
-        "title",
-    ):
+    for name in ("number", "interval", "matched", "share", "probability", "count", "spoken"):
         made.filters[name] = getattr(formats, name)
     made.filters |= {"drawing": _drawing, "zip": zip}
     return made
