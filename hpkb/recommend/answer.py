@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def answer(base: KnowledgeBase, task: str | None, given: Mapping[str, Any], k: int) -> dict[str, Any]:
-    """Returns the document of the contract with at most k configurations; raises KnowledgeBaseError for no such task."""
+    """Returns the contract's document with at most k configurations; raises KnowledgeBaseError for an unknown task."""
     saved = base.defaults(task)
     if saved is None:
         raise KnowledgeBaseError(_unknown(base, task))

@@ -26,7 +26,7 @@ from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 FEWEST_TASKS = 3
 FEWEST_CONFIGURATIONS = 16
 LEVEL = 0.01  # of the test that a task's default rests on more than noise
-TOLERANCE = 0.05  # regret that a safe range may give away
+TOLERANCE = 0.1  # regret that a safe range may give away
 
 
 def recommend(
@@ -239,14 +239,18 @@ def _choice_outcome(sweep: Sweep, inside: BoolArray, regrets: FloatArray, seed: 
 def _plateaus(
     models: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]
 ) -> dict[str, list[float]]:
-    """For each numeric value of the default the range around it in which the mean predicted regret stays as good."""
+    """For each numeric value of the default the range around it in which the mean predicted regret stays as good.
+
+    The forests for it have not seen the default: they fit its own runs so well that every range would be a point.
+    """
+    without = [model.without(default) for model in models]
     ranges: dict[str, list[float]] = {}
     for name, value in default.items():
         grid = candidates.numeric_grid([m.sweep for m in models], name)
         if name in given or isinstance(value, str) or grid.size == 0:
             continue
         varied = [{**default, name: float(v)} for v in grid]
-        regret = np.mean([m.predict([*varied, default]) for m in models], axis=0)
+        regret = np.mean([model.predict([*varied, default]) for model in without], axis=0)
         good = regret[:-1] <= regret[-1] + TOLERANCE
         low, high = _around(good, int(np.abs(grid - value).argmin()))
         ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]

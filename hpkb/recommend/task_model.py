@@ -47,6 +47,18 @@ class TaskModel:
         }
         return cls(scaled, forest(scaled, scaled.y, seed), measured)
 
+    def without(self, configuration: Configuration) -> TaskModel:
+        """The model refitted as if the task had never run this configuration; itself where it has not."""
+        asked = candidates.key(configuration)
+        names = list(configuration)
+        _, rows = np.unique(self.sweep.configuration, return_index=True)
+        same = [candidates.key(candidates.read(self.sweep, int(row), names)) == asked for row in rows]
+        others = ~np.array(same)[self.sweep.configuration]
+        if others.all() or not others.any():
+            return self
+        rest = self.sweep.subset(others)
+        return TaskModel(rest, forest(rest, rest.y, 0), self.measured)
+
     def predict(self, configurations: Sequence[Configuration]) -> FloatArray:
         """The predicted regret of each configuration, (n,)."""
         rows = candidates.encode(self.sweep, configurations)
