@@ -56,6 +56,4 @@ def number(value: Any) -> Any:
 
 def number_now(value: Any) -> float | None:
     """Returns a learning rate, None for one on a GPU, for which the job would have to wait."""
-    if type(value) is float:
-        return value
     return None if getattr(value, "is_cuda", False) else number(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from _thread import RLock  # what `threading` has, without its import
 
 from .process import own_script, rank
 
@@ -36,6 +37,8 @@ class Session:
         self.seeds: list[tuple[str, int]] = []
         self._started_at = time.time()
         self._spool: SpoolWriter | None = None
+        self._lock = RLock()
+        self._opening = False
         self._waiting: list[Mapping[str, Any]] = []
         self._values: dict[str, Any] = {}
         self._own_script: bool | None = None
@@ -155,7 +158,20 @@ class Session:
             self._drop(1, error)
 
     def _open(self) -> bool:
-        """Whether the spool is open now; where it cannot be, capture ends for this process."""
+        """Whether the spool is open now; raises BlockingIOError in a signal handler that interrupts the opening."""
+        with self._lock:
+            if self._spool is not None:
+                return True
+            if self._opening:
+                raise BlockingIOError("the spool is being opened by this very thread")
+            self._opening = True
+            try:
+                return self._open_now()
+            finally:
+                self._opening = False
+
+    def _open_now(self) -> bool:
+        """Whether the spool could be opened; where it could not, capture ends for this process."""
         from .redact import command
         from .spool import SUFFIX, SpoolWriter
 
@@ -170,14 +186,18 @@ class Session:
             "argv": command(getattr(sys, "argv", [])),
         }
         try:
-            self._spool = SpoolWriter(path, header)
+            spool = SpoolWriter(path, header)
         except OSError as error:
             self._warn(f"this process is not captured: no spool in {self.run_dir} ({error.strerror})")
             self.turn_off()
             return False
         waiting, self._waiting = self._waiting, []
         for record in waiting:
-            self._spool.write(record)
+            try:
+                spool.write(record)
+            except Exception as error:
+                self._drop(1, error)
+        self._spool = spool
         return True
 
     def _drop(self, count: int, error: BaseException, what: str = "a record") -> None:

@@ -67,7 +67,9 @@ class SpoolWriter:
         if not -_INT64 <= step < _INT64:
             raise ValueError("a step must fit into 64 bits")
         with self._lock:
-            self._begin()
+            if self._writing:
+                raise _busy()
+            self._writing = True
             try:
                 payload = _POINT_HEAD.pack(b"M", step, time)
                 for name, value in values.items():
@@ -92,16 +94,13 @@ class SpoolWriter:
 
     def _append(self, payload: bytes) -> None:
         with self._lock:
-            self._begin()
+            if self._writing:
+                raise _busy()
+            self._writing = True
             try:
                 self._put(payload)
             finally:
                 self._writing = False
-
-    def _begin(self) -> None:
-        if self._writing:
-            raise BlockingIOError("the spool is being written by this very thread")
-        self._writing = True
 
     def _put(self, payload: bytes) -> None:
         if self._fd is None:
@@ -121,6 +120,10 @@ class SpoolWriter:
         except OSError:
             os.ftruncate(self._fd, begin)
             raise
+
+
+def _busy() -> BlockingIOError:
+    return BlockingIOError("the spool is being written by this very thread")
 
 
 class SpoolReader:

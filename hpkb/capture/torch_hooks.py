@@ -41,7 +41,7 @@ def _stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
     if live is not None:
         try:
             closure = args[1] if len(args) > 1 else kwargs.get("closure")
-            training_of(live).stepped(optimizer, closure is not None)
+            (live.training or training_of(live)).stepped(optimizer, closure is not None)
         except Exception as error:
             live.failed("an optimizer step", error)
 
@@ -84,7 +84,7 @@ def _note_loss(live: Session, torch: Any, tensors: Any) -> None:
     try:
         loss = tensors[0] if type(tensors) in (list, tuple) and len(tensors) == 1 else tensors
         if type(loss) is torch.Tensor and loss.numel() == 1:
-            training_of(live).backward(loss)
+            (live.training or training_of(live)).backward(loss)
     except Exception as error:
         live.failed("a training loss", error)
 
@@ -128,7 +128,7 @@ def _note_batch(iterator: Any, exhausted: bool) -> None:
     if live is None or use is None:
         return
     try:
-        loaders = training_of(live).loaders
+        loaders = (live.training or training_of(live)).loaders
         if not exhausted:
             loaders.drawn(use)
         elif use.role is None:

@@ -100,7 +100,9 @@ class Training:
             self._settle(passes, with_closure)
         loss_name, rate_name = track.leading if leads else track.following
         values: dict[str, float] = {}
-        rate = number_now(optimizer.param_groups[track.main]["lr"])
+        rate = optimizer.param_groups[track.main]["lr"]
+        if type(rate) is not float:
+            rate = number_now(rate)
         if rate is not None:
             values[rate_name] = rate
             if not track.lowest <= rate <= track.highest:

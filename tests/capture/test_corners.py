@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Captured, Run, spools
+
+from .running import Captured, Run, spools
 
 torch = pytest.importorskip("torch")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, spools
+
+from .running import Run, spools
 
 torch = pytest.importorskip("torch")
 

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SCRIPTS, Run, environment, spools
+
+from .running import SCRIPTS, Run, environment, spools
 
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 
@@ -46,6 +47,18 @@ def test_tracebacks_on_every_python(run: Run, version: str) -> None:
     ran, alone = run("-c", code, python=python), run("-c", code, captured=False, python=python)
     assert (ran.stderr, ran.returncode) == (alone.stderr, 1)
     assert ran.end["reason"].startswith("TypeError: ")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_module_can_be_imported_on_every_python(run: Run, version: str) -> None:
+    code = (
+        "import importlib, pkgutil, sys; package = sys.modules['hpkb.capture']\n"
+        "names = [found.name for found in pkgutil.iter_modules(package.__path__) if found.name != 'inject']\n"
+        "for name in names: importlib.import_module('hpkb.capture.' + name)\n"
+        "print(len(names), 'torch' in sys.modules)"
+    )
+    ran = run("-c", code, python=interpreter(version))
+    assert (ran.stdout.split()[1:], ran.stderr) == (["False"], "")
 
 
 def test_the_exit_status_is_kept(run: Run) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from conftest import Run
+
+from .running import Run
 
 torch = pytest.importorskip("torch")
 
