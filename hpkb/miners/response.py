@@ -13,7 +13,8 @@ are averaged: a partial dependence curve (Friedman 2001, *Greedy function approx
 taken where it matters, as in the isolation plots of Godbole et al. 2023 (*Deep Learning Tuning Playbook*). The band
 comes from forests fitted to resampled configurations. The plateau holds all values whose curve is within the noise
 floor of the lowest point (without repeated seeds: within the curve's own standard error); the optimum is its
-middle on the hyperparameter's scale. The interval of the optimum holds every value that resampling cannot tell from
+middle on the hyperparameter's scale. Where the optimizer was varied, this is done at the best one, and for the
+learning rate at each of the others too. The interval of the optimum holds every value that resampling cannot tell from
 the best one. That the hyperparameter matters at all is tested as in *importance*.
 
 How to read it
@@ -44,33 +45,91 @@ from hpkb.names import lookup
 from hpkb.stats import noise
 from hpkb.stats.effects import effects_of
 from hpkb.stats.response import Response, response_of
-from hpkb.sweep import Hyperparameter, Sweep, direction_of, metric_of
+from hpkb.sweep import BoolArray, Hyperparameter, Sweep, direction_of, metric_of
 
+FEWEST_RUNS = 10  # of an optimizer, for a curve of its own
 AT_EDGE = 0.95  # share of the bags with their optimum at the edge that settles it
 
 
 @dataclass(frozen=True)
 class Case:
-    """One hyperparameter's curve with what else its findings state."""
+    """One hyperparameter's curve with what else its findings state.
+
+    `optimizer` is the one that the curve is for, empty where it does not vary or does not matter; `rows` (n_runs,)
+    are its runs. `condition` is the finding's.
+    """
 
     sweep: Sweep
     hyperparameter: Hyperparameter
     curve: Response
     p_value: float | None
+    rows: BoolArray
+    optimizer: str = ""
+    condition: str = ""
 
 
 def mine(context: Context) -> list[Finding]:
-    """Returns for each hyperparameter its optimum, its plateau's ends, and whether the optimum is at the edge."""
+    """Returns for each hyperparameter its optimum, its plateau's ends, and whether the optimum is at the edge.
+
+    Numbers are followed at the best optimizer, the learning rate at each of the others as well: averaged over two
+    optimizers, the best learning rate is that of neither.
+    """
     sweep = context.sweep
     effects, floor = effects_of(sweep), noise.floor(sweep)
+    best = _best_optimizer(context, floor)
     found: list[Finding] = []
     for i, h in enumerate(sweep.hyperparameters):
-        curve = response_of(sweep, context.surrogate, i, floor)
+        optimizer = best if h.scale != "category" and _often(h, _runs_with(sweep, best)) else ""
+        rows = _runs_with(sweep, optimizer)
+        curve = response_of(sweep, context.surrogate, i, floor, rows)
         if curve is None:
             found.append(_unknown(sweep, h))
             continue
-        case = Case(sweep, h, curve, effects.main[h.name])
+        case = Case(sweep, h, curve, effects.main[h.name], rows, optimizer)
         found += [_best_level(case)] if h.scale == "category" else _numeric(case)
+        if h.name == "learning_rate" and optimizer:
+            found += _other_optimizers(context, case, i, floor)
+    return found
+
+
+def _best_optimizer(context: Context, floor: float | None) -> str:
+    """The level of the best optimizer; empty where it does not vary."""
+    names = [h.name for h in context.sweep.hyperparameters]
+    if "optimizer" not in names:
+        return ""
+    column = names.index("optimizer")
+    h = context.sweep.hyperparameters[column]
+    curve = response_of(context.sweep, context.surrogate, column, floor)
+    return h.levels[int(curve.values[curve.best])] if curve and h.scale == "category" else ""
+
+
+def _runs_with(sweep: Sweep, optimizer: str) -> BoolArray:
+    """Which runs used that optimizer, (n_runs,); all for an empty one."""
+    h = sweep.hyperparameter("optimizer")
+    if h is None or not optimizer:
+        return np.ones(sweep.n_runs, dtype=bool)
+    return np.asarray(h.values == h.levels.index(optimizer))
+
+
+def _often(h: Hyperparameter, rows: BoolArray) -> bool:
+    """Whether enough of the runs have the hyperparameter, at more than one value."""
+    values = h.values[rows & ~np.isnan(h.values)]
+    return values.size >= FEWEST_RUNS and np.unique(values).size > 1
+
+
+def _other_optimizers(context: Context, case: Case, column: int, floor: float | None) -> list[Finding]:
+    """The best learning rate of each optimizer but the best one, tested on its own runs."""
+    sweep, found = case.sweep, []
+    levels = next(h.levels for h in sweep.hyperparameters if h.name == "optimizer")
+    for level in levels:
+        rows = _runs_with(sweep, level)
+        if level == case.optimizer or not _often(case.hyperparameter, rows):
+            continue
+        curve = response_of(sweep, context.surrogate, column, floor, rows)
+        if curve:
+            p_value = effects_of(sweep.subset(rows)).main[case.hyperparameter.name]
+            condition = f"optimizer={level}"
+            found.append(_optimum(Case(sweep, case.hyperparameter, curve, p_value, rows, level, condition)))
     return found
 
 
@@ -110,13 +169,18 @@ def _optimum(case: Case) -> Finding:
     from_to = f"{_value(h, curve.plateau[0]):.3g} to {_value(h, curve.plateau[1]):.3g}"
     return Finding(
         miner="response", hyperparameters=(h.name,), quantity="optimum", verdict="supported",
-        claim=f"The best {h.name} for {metric} is {estimate:.3g} [{low:.3g}, {high:.3g}]; "
+        claim=f"{_with(case)}he best {h.name} for {metric} is {estimate:.3g} [{low:.3g}, {high:.3g}]; "
         f"anything from {from_to} is as good within noise.",
+        condition=case.condition,
         claim_if_insufficient=f"{metric} does not demonstrably depend on {h.name}: any value from "
         f"{_value(h, curve.values[0]):.3g} to {_value(h, curve.values[-1]):.3g} may be as good.",
         estimate=estimate, low=low, high=high, unit=_unit(h), p_value=case.p_value,
         caveats=_caveats(case), figure=_figure(case), **evidence(case.sweep),
     ).judged()  # fmt: skip
+
+
+def _with(case: Case) -> str:
+    return f"With {case.optimizer}, t" if case.optimizer else "T"
 
 
 def _plateau(case: Case) -> list[Finding]:
@@ -175,22 +239,24 @@ def _figure(case: Case) -> dict[str, Any]:
         "kind": "response",
         "x": {"label": h.name, "scale": h.scale, "levels": list(h.levels)},
         "y": {"label": metric_of(case.sweep), "scale": "linear"},
-        "points": _points(case.sweep, h, sign),
+        "points": _points(case, sign),
         "line": line,
         "plateau": [] if category else [_shown(h, x) for x in curve.plateau],
         "optimum": {"x": _shown(h, best), **(ends or {"low": None, "high": None})},
     }
 
 
-def _points(sweep: Sweep, h: Hyperparameter, sign: float) -> list[dict[str, Any]]:
+def _points(case: Case, sign: float) -> list[dict[str, Any]]:
+    sweep, h = case.sweep, case.hyperparameter
     return [
         {
-            "x": h.levels[int(value)] if h.scale == "category" else float(value),
-            "y": float(sign * y) if np.isfinite(y) else None, "run_id": run_id, "infeasible": bool(infeasible),
+            "x": h.levels[int(h.values[i])] if h.scale == "category" else float(h.values[i]),
+            "y": float(sign * sweep.y[i]) if np.isfinite(sweep.y[i]) else None,
+            "run_id": sweep.run_ids[i],
+            "infeasible": bool(sweep.infeasible[i]),
         }
-        for value, y, run_id, infeasible in zip(h.values, sweep.y, sweep.run_ids, sweep.infeasible, strict=True)
-        if np.isfinite(value)
-    ]  # fmt: skip
+        for i in np.flatnonzero(case.rows & np.isfinite(h.values))
+    ]
 
 
 def _shown(h: Hyperparameter, x: float) -> float | str:
@@ -211,8 +277,10 @@ def _unit(h: Hyperparameter) -> str:
 
 
 def _caveats(case: Case) -> tuple[str, ...]:
-    absent = int(np.isnan(case.hyperparameter.values).sum())
+    absent = int(np.isnan(case.hyperparameter.values[case.rows]).sum())
     caveats = [] if case.curve.floor_known else ["no repeated seeds: the plateau rests on the curve's own error"]
+    if case.optimizer:
+        caveats.append(f"at {case.optimizer}, the best optimizer" if not case.condition else f"at {case.optimizer}")
     if absent:
         caveats.append(f"{absent} runs have no {case.hyperparameter.name} and take no part")
     return tuple(caveats)

@@ -39,13 +39,18 @@ class Response:
     floor_known: bool
 
 
-def response_of(sweep: Sweep, surrogate: Surrogate, column: int, floor: float | None) -> Response | None:
+def response_of(
+    sweep: Sweep, surrogate: Surrogate, column: int, floor: float | None, among: BoolArray | None = None
+) -> Response | None:
     """The response along the hyperparameter of that column, with a plateau of everything within `floor`.
 
-    None where the surrogate is not fitted or the hyperparameter has fewer than two values among feasible runs.
+    Range and reference configurations are taken from the runs `among` (n_runs,), or from all. None where the surrogate
+    is not fitted or the hyperparameter has fewer than two values among those that are feasible.
     """
     table = configurations_of(sweep)
     present = ~np.isnan(table.rows[:, column]) if table.y.size else np.zeros(0, dtype=bool)
+    if among is not None:
+        present &= among[table.first]
     values = _grid(sweep.hyperparameters[column], table.rows[present, column])
     if not surrogate.fitted or values.size < 2:
         return None

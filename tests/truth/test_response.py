@@ -14,7 +14,8 @@ TRIALS = 15
 
 
 def found_for(name: str, sweep) -> dict:
-    return {f.quantity: f for f in response.mine(Context(sweep)) if f.hyperparameters == (name,)}
+    found = response.mine(Context(sweep))
+    return {f.quantity: f for f in found if f.hyperparameters == (name,) and not f.condition}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,21 @@ def test_optimum_and_plateau_hold_the_planted_one(law):
     assert np.mean(inside) >= 0.86
     assert np.mean(flat) >= 0.8
     assert np.mean(supported) == 1
+
+
+def test_each_optimizer_has_a_best_learning_rate_of_its_own():
+    inside = []
+    for trial in range(8):
+        sweep, truth = planted_sweep(
+            np.random.default_rng(trial), 120, 2, optimizers=("AdamW", "SGD"), learning_rate_range=(1e-5, 10.0)
+        )
+        found = [f for f in response.mine(Context(sweep)) if f.quantity == "optimum"]
+        adamw, sgd = (f for f in found if f.hyperparameters == ("learning_rate",))
+        assert (adamw.condition, sgd.condition) == ("", "optimizer=SGD")
+        assert adamw.claim.startswith("With AdamW, the best learning_rate")
+        rates = (truth.best_learning_rate, truth.best_learning_rate * math.exp(truth.optimizer_shift))
+        inside += [f.low <= rate <= f.high for f, rate in zip((adamw, sgd), rates, strict=True)]
+    assert np.mean(inside) >= 0.85
 
 
 def test_the_edge_is_told_from_the_inside():
