@@ -19,6 +19,8 @@ Infeasible = Literal["missing", "worst"]
 #: The other hyperparameters that may move the best learning rate, first those that are known to.
 MOVERS = ("optimizer", "batch_size", "weight_decay", "momentum")
 FEWEST_PER_LEVEL = 8
+#: Between two levels of a category the best learning rate moves by at most this, in nats: two decades.
+LARGEST_JUMP = float(np.log(100))
 #: The largest share of the configurations that may be spent on coefficients.
 COEFFICIENTS_PER_CONFIGURATION = 0.5
 
@@ -72,8 +74,10 @@ def ridge_data(sweep: Sweep, knob: str, scale: Scale, infeasible: Infeasible) ->
     plan.fill([h for h in parameters if h.name not in ("learning_rate", knob)])
     shifts = np.column_stack([v, *plan.shifts])
     additive = np.column_stack([np.ones(y.size), own, *plan.additive])
-    model = ShiftModel(y, u, weights, shifts - shifts.mean(axis=0), additive, columns)
-    reference = np.where(np.isin(np.arange(shifts.shape[1]), plan.jumps), -shifts.mean(axis=0), 0.0)
+    jumps = np.isin(np.arange(shifts.shape[1]), plan.jumps)
+    limits = np.where(jumps, LARGEST_JUMP, np.inf)
+    model = ShiftModel(y, u, weights, shifts - shifts.mean(axis=0), additive, columns, limits)
+    reference = np.where(jumps, -shifts.mean(axis=0), 0.0)
     return RidgeData(
         model, v, slice(1, 1 + own.shape[1]), tuple(plan.jumps), reference,
         tuple(_most_common(by_name[name]) for name in plan.moved_by if by_name[name].scale == "category"),

@@ -19,7 +19,8 @@ from hpkb.sweep import BoolArray, FloatArray, IntArray
 class ShiftModel:
     """The data of one fit: y, u, weights (n,); shifts (n, q), centred; additive (n, p), a constant among its columns.
 
-    `columns` is the number of splines, one of which gives way to the constant.
+    `columns` is the number of splines, one of which gives way to the constant. `limits` (q,) bounds each theta: a
+    category that were free to move anywhere would leave the others' curve and get one of its own, beside theirs.
     """
 
     y: FloatArray
@@ -28,6 +29,7 @@ class ShiftModel:
     shifts: FloatArray
     additive: FloatArray
     columns: int
+    limits: FloatArray
 
     @cached_property
     def root_weights(self) -> FloatArray:
@@ -109,6 +111,7 @@ def descend(model: ShiftModel, state: State, free: slice, steps: int) -> State:
         move = np.linalg.solve(gram, tangent.swapaxes(-1, -2) @ state.residual[..., None])[..., 0]
         theta = state.theta.copy()
         theta[:, free] += np.clip(move, -2.0, 2.0)
+        theta = np.clip(theta, -model.limits, model.limits)
         trial = evaluate(model, theta)
         better = trial.rss < state.rss
         damping = np.where(better, 0.3 * damping, 10 * damping)
