@@ -53,8 +53,8 @@ class Courier:
         started = time.monotonic()
         while not self._attempt(lambda shipper: shipper.finish(self._run)):
             pause = min(self._pause, 2.0)
-            if self.silent_since(started) + pause >= patience:
-                return False
+            if self.silent_since(started) + pause >= patience or not self._run.path.is_dir():
+                return False  # a folder that somebody deleted has nothing left to ship
             time.sleep(pause)
         return True
 
