@@ -172,8 +172,8 @@ def _optimum(case: Case) -> Finding:
         claim=f"{_with(case)}he best {h.name} for {metric} is {estimate:.3g} [{low:.3g}, {high:.3g}]; "
         f"anything from {from_to} is as good within noise.",
         condition=case.condition,
-        claim_if_insufficient=f"{metric} does not demonstrably depend on {h.name}: any value from "
-        f"{_value(h, curve.values[0]):.3g} to {_value(h, curve.values[-1]):.3g} may be as good.",
+        claim_if_insufficient=f"{_with(case)}hese runs do not show that {h.name} matters for {metric}; its best value "
+        f"is estimated at {estimate:.3g} [{low:.3g}, {high:.3g}].",
         estimate=estimate, low=low, high=high, unit=_unit(h), p_value=case.p_value,
         caveats=_caveats(case), figure=_figure(case), **evidence(case.sweep),
     ).judged()  # fmt: skip

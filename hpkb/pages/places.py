@@ -104,15 +104,20 @@ def value(run: Run, name: str) -> str:
 
 
 def varying(task: Task) -> tuple[str, ...]:
-    """Returns the hyperparameters that are part of a configuration and differ between the task's runs."""
+    """Returns the hyperparameters that are part of a configuration and differ between the task's runs.
+
+    Of two that have the same value in every run (batch size and micro batch size, say) the first is enough.
+    """
     from hpkb.names import NAMES, in_configuration
 
-    seen: dict[str, set[str]] = {}
-    for run in task.runs:
+    columns: dict[str, list[str | None]] = {}
+    for i, run in enumerate(task.runs):
         for name, parameter in run.parameters.items():
             if in_configuration(name):
-                seen.setdefault(name, set()).add(parameter.text)
+                columns.setdefault(name, [None] * len(task.runs))[i] = parameter.text
     order = {name.name: i for i, name in enumerate(NAMES)}
-    some_lack = {n for n in seen if any(n not in run.parameters for run in task.runs if run.parameters)}
-    found = [n for n, values in seen.items() if len(values) > 1 or n in some_lack]
-    return tuple(sorted(found, key=lambda n: (order.get(n, len(order)), n)))
+    found: dict[tuple[str | None, ...], str] = {}
+    for name in sorted(columns, key=lambda n: (order.get(n, len(order)), n)):
+        if len({text for text in columns[name] if text is not None}) > 1:
+            found.setdefault(tuple(columns[name]), name)
+    return tuple(found.values())
