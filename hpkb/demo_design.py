@@ -17,9 +17,9 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "step", "warm_restarts")
 BATCH_SIZES = (16, 32, 64, 128, 256)
 
-N_CONFIGURATIONS = 48
+N_CONFIGURATIONS = 64
 N_REPEATED = 12  # configurations that are trained with all seeds
-N_QUICK = 8  # the quick design is the beginning of the full one, so the full demo goes on from a quick one
+N_QUICK = 11  # the quick design is the beginning of the full one, so the full demo goes on from a quick one
 N_QUICK_REPEATED = 2
 SEEDS = (0, 1, 2)
 
@@ -82,7 +82,7 @@ def design(n: int = N_CONFIGURATIONS, seed: int = 0) -> list[Configuration]:
     return [
         Configuration(
             learning_rate=_typed(1e-4, 1.0, row[0]), weight_decay=_typed(1e-6, 1e-1, row[1]),
-            dropout=round(0.5 * float(row[2]), 2), batch_size=BATCH_SIZES[int(row[3])],
+            dropout=round(10 * float(row[2])) / 20, batch_size=BATCH_SIZES[int(row[3])],
             optimizer=OPTIMIZERS[int(row[4])], schedule=SCHEDULES[int(row[5])],
         )
         for row in table[:n]
@@ -133,5 +133,5 @@ def _correlation(table: FloatArray) -> float:
 
 
 def _typed(low: float, high: float, share: float) -> float:
-    """The value at `share` of the way from low to high on a log scale, with two digits."""
-    return float(f"{low * (high / low) ** share:.2g}")
+    """The value at `share` of the way from low to high on a log scale, with one digit: people type 0.003."""
+    return float(f"{low * (high / low) ** share:.0e}")

@@ -50,15 +50,15 @@ def largest_correlation(configurations):
 @pytest.mark.parametrize("seed", DESIGN_SEEDS)
 def test_the_design_separates_the_effects(seed):
     configurations = DESIGNS[seed]
-    assert len(configurations) == 48
+    assert len(configurations) == 64
     assert largest_correlation(configurations) < 0.2
 
 
 @pytest.mark.parametrize("seed", DESIGN_SEEDS)
 def test_every_level_of_a_category_occurs_equally_often(seed):
     configurations = DESIGNS[seed]
-    assert set(Counter(c.optimizer for c in configurations).values()) == {24}
-    assert set(Counter(c.schedule for c in configurations).values()) == {12}
+    assert set(Counter(c.optimizer for c in configurations).values()) == {32}
+    assert set(Counter(c.schedule for c in configurations).values()) == {16}
     counts = Counter(c.batch_size for c in configurations)
     assert sorted(counts) == list(BATCH_SIZES)
     assert max(counts.values()) - min(counts.values()) <= 1
@@ -67,26 +67,26 @@ def test_every_level_of_a_category_occurs_equally_often(seed):
 def test_the_ranges_are_filled_on_their_own_scale():
     configurations = DESIGNS[0]
     decades = Counter(int(np.floor(np.log10(c.learning_rate))) for c in configurations)
-    assert all(10 <= decades[decade] <= 14 for decade in (-4, -3, -2, -1))
+    assert all(13 <= decades[decade] <= 19 for decade in (-4, -3, -2, -1))
     assert all(1e-6 <= c.weight_decay <= 1e-1 and 0 <= c.dropout <= 0.5 for c in configurations)
 
 
 def test_values_are_what_a_person_types():
     for c in DESIGNS[0]:
-        assert float(f"{c.learning_rate:.2g}") == c.learning_rate
-        assert float(f"{c.weight_decay:.2g}") == c.weight_decay
-        assert round(c.dropout, 2) == c.dropout
+        assert float(f"{c.learning_rate:.0e}") == c.learning_rate
+        assert float(f"{c.weight_decay:.0e}") == c.weight_decay
+        assert (20 * c.dropout).is_integer()
 
 
 def test_the_same_configurations_go_to_every_task_and_twelve_of_them_to_three_seeds():
     jobs = FULL
-    assert len(jobs) == 360
-    assert len({job.key for job in jobs}) == len({job.name for job in jobs}) == 360
+    assert len(jobs) == 440
+    assert len({job.key for job in jobs}) == len({job.name for job in jobs}) == 440
     for task in TASKS:
         mine = [job for job in jobs if job.task == task]
         assert {job.configuration for job in mine} == set(DESIGNS[0])
         seeds = Counter(job.configuration for job in mine)
-        assert Counter(seeds.values()) == {1: 36, len(SEEDS): 12}
+        assert Counter(seeds.values()) == {1: 52, len(SEEDS): 12}
     repeated = [c for c, n in seeds.items() if n > 1]
     assert set(Counter(c.schedule for c in repeated)) == set(SCHEDULES)
     assert max(c.learning_rate for c in repeated) / min(c.learning_rate for c in repeated) > 1000
@@ -94,7 +94,7 @@ def test_the_same_configurations_go_to_every_task_and_twelve_of_them_to_three_se
 
 def test_the_quick_design_is_a_sixth_and_a_part_of_the_full_one():
     quick, full = plan(quick=True), FULL
-    assert len(quick) == 60
+    assert len(quick) == 75
     assert {job.key for job in quick} <= {job.key for job in full}
     assert {job.seed for job in quick} == set(SEEDS)
 
@@ -104,7 +104,7 @@ def test_a_sweep_that_is_cut_off_is_balanced(cut):
     jobs = FULL[:cut]
     tasks = Counter(job.task for job in jobs)
     assert max(tasks.values()) - min(tasks.values()) <= 1
-    assert abs(sum(job.seed > 0 for job in jobs) / cut - 1 / 3) < 0.08
+    assert abs(sum(job.seed > 0 for job in jobs) / cut - 24 / 88) < 0.08
     assert abs(sum(job.configuration.optimizer == "sgd" for job in jobs) / cut - 1 / 2) < 0.12
 
 
