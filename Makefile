@@ -37,16 +37,16 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "No virtual environment: on Debian, apt-get install python3-venv, then again." >&2; exit 1; }
 	@echo "Setting up $(VENV) (about two minutes, once)" >&2
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt setuptools wheel
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt setuptools wheel
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) -s torch
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
 .PHONY: torch
 torch:
-	@if [ -e /dev/nvidia0 ]; then $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch; \
-	elif $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt "torch==$(TORCH)+cpu" 2>/dev/null; then :; \
-	elif $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
+	@if [ -e /dev/nvidia0 ]; then $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt torch; \
+	elif $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt "torch==$(TORCH)+cpu" 2>/dev/null; then :; \
+	elif $(BIN)/python -m pip install -qq --disable-pip-version-check uv && \
 	     $(BIN)/uv pip install -q --python $(BIN)/python --torch-backend cpu -c constraints.txt "torch==$(TORCH)" 2>/dev/null; then :; \
 	else echo "No CPU build of torch at hand: taking the default one, several GB." >&2; \
-	     $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch; fi
+	     $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt torch; fi
