@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "truth"))
-
-from planted import planted_sweep
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpkb.analysis import correct, mine_task
 from hpkb.miners import names
+from tests.truth.planted import planted_sweep
 
 FIRST_SEED = 100_000
 DEMO = {

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import Hpkb, write_store
 
 from hpkb.cli import cli
+from tests.stores import Hpkb, write_store
 
 README = Path(__file__).parents[1] / "README.md"
 

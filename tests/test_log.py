@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Hpkb
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.stores import Hpkb
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 

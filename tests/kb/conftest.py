@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rawstore import RawStore
+
+from tests.kb.rawstore import RawStore
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from typing import Any
 
 import duckdb
 import pytest
-from rawstore import RawStore
 
 from hpkb.errors import KnowledgeBaseError, SourceError
 from hpkb.kb import IngestReport, connect, ingest, ingest_into, load_sweeps, writing
 from hpkb.sources import open_source
+from tests.kb.rawstore import RawStore
 
 TABLES = ("tasks", "runs", "hyperparameters", "splits", "hardware", "curves", "curve_features", "run_matrix")
 

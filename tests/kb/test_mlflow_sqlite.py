@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from rawstore import LARGEST, RawStore
 
 from hpkb.errors import HpkbError, SourceError
 from hpkb.sources import Source, open_source, sqlite_file
+from tests.kb.rawstore import LARGEST, RawStore
 
 
 def digest_of_folder(folder: Path) -> dict[str, str]:

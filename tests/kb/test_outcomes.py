@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rawstore import RawStore
 
 from hpkb.errors import SourceError, UsageError
 from hpkb.kb import connect, ingest_into, load_sweeps, set_objective, writing
 from hpkb.sources import open_source
 from hpkb.sources.objectives import Objective, caveat, choose, parse_objective
 from hpkb.sweep import Sweep
+from tests.kb.rawstore import RawStore
 
 
 def outcomes(store: RawStore, tmp_path: Path, objective: str | None = None) -> dict[str, dict[str, Any]]:

@@ -7,10 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from stub_job import python, rows, status, table
-
 from hpkb.ship import supervise
 from hpkb.ship.rundir import RunSettings, unshipped
+from tests.ship.stub_job import python, rows, status, table
 
 RUN = """
 import os, signal, sys, time

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stub_job import process_spool
 
 from hpkb.errors import SourceError
 from hpkb.ship.address import absolute, tracking_uri, usable, without_password
 from hpkb.ship.liveness import job_alive, writer_alive
 from hpkb.ship.rundir import Progress, RunDir, RunSettings, spool_root, unshipped
+from tests.ship.stub_job import process_spool
 
 
 def settings(**values: object) -> RunSettings:

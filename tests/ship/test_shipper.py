@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from stub_job import fork, process_spool, rows, status, table
 
 from hpkb.errors import TrackingError
 from hpkb.ship import supervise
 from hpkb.ship.rundir import Progress, RunDir, unshipped
 from hpkb.ship.shipper import Shipper
 from hpkb.ship.store import Store
+from tests.ship.stub_job import fork, process_spool, rows, status, table
 
 NewRun = Callable[..., RunDir]
 POINTS = "SELECT key, step, timestamp, value, is_nan FROM metrics ORDER BY key, step"

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from stub_job import JOB, fork, python, rows, status, table
 
 from hpkb.errors import SourceError, TrackingError
 from hpkb.ship import launch, supervise
 from hpkb.ship.launch import CommandError
 from hpkb.ship.rundir import RunSettings, unshipped
+from tests.ship.stub_job import JOB, fork, python, rows, status, table
 
 LOG = """
 import sys

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from stub_job import rows, status, table
 
 from hpkb.ship import supervise
 from hpkb.ship.rundir import RunSettings
+from tests.ship.stub_job import rows, status, table
 
 TRAIN = '''
 import argparse

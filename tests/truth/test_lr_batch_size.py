@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted import planted_sweep
 from threadpoolctl import threadpool_limits
 
 from hpkb.miners import Context, lr_batch_size
 from hpkb.sweep import Sweep
+from tests.truth.planted import planted_sweep
 
 SEEDS = 100
 NOISE_SWEEPS = 100  # of each kind

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted import planted_sweep
 from threadpoolctl import threadpool_limits
 
 from hpkb.miners import Context, lr_weight_decay
 from hpkb.sweep import Hyperparameter, Sweep
+from tests.truth.planted import planted_sweep
 
 SEEDS = 100
 NOISE_SWEEPS = 100  # of each kind
