@@ -20,9 +20,11 @@ test: $(READY)
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/mypy
 
-# The committed handbook is the one of the full demo sweep.
+# The committed handbook is the one of the full demo sweep; DIR holds its runs.
+DIR ?= demo
 handbook: $(READY)
-	@$(BIN)/hpkb demo --directory demo --handbook handbook
+	@$(BIN)/hpkb demo --directory $(DIR) --handbook handbook
+	@$(BIN)/python docs/picture.py
 
 wheel: $(READY)
 	@$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .

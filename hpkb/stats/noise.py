@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtri, fdtrc, stdtrit
+from scipy.special import chdtri, digamma, fdtrc, polygamma, stdtrit
 from scipy.stats import norm, rankdata
 
 from hpkb.stats.surrogate import feasible_runs, winsorised
@@ -76,6 +76,27 @@ def pooled(repeats: Repeats) -> SeedNoise | None:
     return SeedNoise(math.sqrt(variance), low, high, effective, k)
 
 
+def typical(repeats: Repeats) -> SeedNoise | None:
+    """The seed noise of a typical configuration; None below three configurations.
+
+    The mean of ln s² over configurations, each less its expectation digamma(d/2) - ln(d/2) at d degrees of freedom
+    (Bartlett & Kendall 1946), weighted by 1 / trigamma(d/2), with Student's interval over configurations. Where all
+    configurations scatter alike that is the pooled one; where a few scatter far more, as beside a cliff, they count
+    as few.
+    """
+    k = repeats.degrees.size
+    if k < FEWEST_CONFIGURATIONS or not repeats.squares.all():
+        return pooled(repeats)
+    half = repeats.degrees / 2
+    logs = np.log(repeats.squares / repeats.degrees) - (digamma(half) - np.log(half))
+    weights = 1 / polygamma(1, half)
+    mean = float((weights * logs).sum() / weights.sum())
+    variance = float((weights * (logs - mean) ** 2).sum() / weights.sum()) / (k - 1)
+    margin = float(stdtrit(k - 1, 0.975)) * math.sqrt(variance)
+    sd, low, high = (math.exp(x / 2) for x in (mean, mean - margin, mean + margin))
+    return SeedNoise(sd, low, high, float(repeats.degrees.sum()), k)
+
+
 def better_half(repeats: Repeats, sweep: Sweep) -> Repeats:
     """The repeats of configurations whose mean is at most the median of all feasible configurations' means."""
     usable = feasible_runs(sweep)
@@ -90,13 +111,13 @@ def better_half(repeats: Repeats, sweep: Sweep) -> Repeats:
 
 
 def floor(sweep: Sweep) -> float | None:
-    """The noise floor of a task: the standard deviation over seeds among the better half of its configurations.
+    """The noise floor of a task: the typical deviation over seeds among the better half of its configurations.
 
     Bad configurations mostly scatter more, and nobody chooses between those. All repeated configurations where
     fewer than three of the better half were repeated; None where fewer than three were at all.
     """
     repeats = repeats_of(sweep)
-    noise = pooled(better_half(repeats, sweep)) or pooled(repeats)
+    noise = typical(better_half(repeats, sweep)) or typical(repeats)
     return noise.sd if noise else None
 
 

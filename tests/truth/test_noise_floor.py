@@ -94,6 +94,20 @@ def test_the_floor_is_that_of_the_better_half():
     assert noise.floor(sweep) < everything.sd / 3
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_the_typical_noise_covers_the_truth_also_where_configurations_differ(spread):
+    covered = 0
+    for trial in range(TRIALS):
+        rng = np.random.default_rng(trial)
+        sds = 0.1 * np.exp(spread * rng.standard_normal(12))
+        y = (sds[:, None] * rng.standard_normal((12, 3))).ravel()
+        group = np.repeat(np.arange(12), 3)
+        squares = ((y.reshape(12, 3) - y.reshape(12, 3).mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        found = noise.typical(noise.Repeats(y, group, y.reshape(12, 3).mean(axis=1), np.full(12, 2.0), squares))
+        covered += found.low <= 0.1 <= found.high
+    assert 0.92 <= covered / TRIALS <= 0.99
+
+
 def test_without_repeats_it_says_what_to_run():
     sweep, _ = planted_sweep(np.random.default_rng(6), 30, 1)
     found = noise_floor.mine(Context(sweep))
