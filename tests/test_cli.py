@@ -79,7 +79,7 @@ def test_a_diverged_run_is_infeasible_and_never_the_best(analyzed: Path) -> None
         [infeasible] = base.sql(query + " WHERE infeasible").fetchall()
         best = base.sql(
             "SELECT infeasible FROM run_matrix ORDER BY objective_min NULLS LAST LIMIT 1"
-        ).fetchone()
+        ).fetchall()
     assert infeasible[0] > 0
     assert infeasible[1] == 0
     assert best == [(False,)]
