@@ -166,7 +166,18 @@ def _made_with(settings: AnalysisSettings, sweeps: Sequence[Sweep]) -> str:
             digest.update(repr((parameter.name, parameter.scale, parameter.levels)).encode())
             digest.update(parameter.values.tobytes())
     miners = " ".join(sorted(settings.miners)) or "all"
-    return f"hpkb {hpkb.__version__}; seed {settings.seed}; miners {miners}; runs {digest.hexdigest()}"
+    made_by = f"hpkb {hpkb.__version__} ({_code_digest()}); seed {settings.seed}; miners {miners}"
+    return f"{made_by}; runs {digest.hexdigest()}"
+
+
+def _code_digest() -> str:
+    """A digest of the code that mines and recommends: a version number does not change while somebody works on it."""
+    package = Path(hpkb.__file__).parent
+    digest = hashlib.blake2b(digest_size=4)
+    for folder in ("miners", "stats", "recommend"):
+        for file in sorted((package / folder).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _report(
