@@ -95,13 +95,14 @@ def _recommend(sweeps: Sequence[Sweep], task: str | None, seed: int) -> dict[str
 
 def _with_evidence(document: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
     """Adds to each configuration the findings that its values rest on, and the rules that tie values together."""
-    relevant = [f for f in findings if f.task == document["task"] or document["task"] is None]
-    ids = [f.id for f in relevant if f.verdict == "supported"]
+    relevant = [
+        f
+        for f in findings
+        if f.verdict == "supported" and f.hyperparameters and document["task"] in (f.task, None)
+    ]
     for configuration in document["configurations"]:
         names = set(configuration["values"])
-        configuration["finding_ids"] = [
-            f.id for f in relevant if f.id in ids and names.issuperset(f.hyperparameters)
-        ]
+        configuration["finding_ids"] = [f.id for f in relevant if names.issuperset(f.hyperparameters)]
     if document["configurations"]:
         document["rules"] = _rules(document, findings)
     return document
