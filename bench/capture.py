@@ -58,6 +58,13 @@ def run(script: Path, steps: int, captured: bool, folder: Path) -> tuple[float, 
     return time.perf_counter() - start, float(done.stderr.split()[-1])
 
 
+def import_time() -> float:
+    """Returns the median milliseconds that `import hpkb` takes in a fresh Python."""
+    code = "import time; start = time.perf_counter(); import hpkb; print(time.perf_counter() - start)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(9)]
+    return statistics.median(float(run.stdout) for run in runs) * 1e3
+
+
 def main() -> None:
     """Runs the pairs and prints the medians of the paired differences."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,6 +85,9 @@ def main() -> None:
             name_of_unit = "µs" if unit == 1e6 else "ms"
             print(f"{what:<9} without {plain:8.1f} {name_of_unit}   added by capture {added:7.1f} {name_of_unit}"
                   f"   ({added / plain:+.1%}; {args.pairs} pairs)")  # fmt: skip
+
+
+    print(f"import hpkb {import_time():.1f} ms")
 
 
 if __name__ == "__main__":
