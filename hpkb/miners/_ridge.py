@@ -97,7 +97,7 @@ def _exponent_claim(asked: Question, sweep: Sweep, ridge: Ridge, verdict: Verdic
         return f"The best learning rate {link} {asked.words}: {law}. {laws(asked, ridge.low, ridge.high)}"
     if verdict == "rejected":
         return (
-            f"The best learning rate need not follow {asked.words}: {law}, "
+            f"The best learning rate does not follow {asked.words}: {law}, "
             f"within ±{NO_DEPENDENCE:g} of no dependence. {laws(asked, ridge.low, ridge.high)}"
         )
     return (

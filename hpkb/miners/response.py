@@ -219,9 +219,8 @@ def _at_boundary(case: Case) -> Finding:
     if finding.verdict != "supported" or share >= AT_EDGE:
         return finding
     if share <= 1 - AT_EDGE:
-        return replace(
-            finding, verdict="rejected", claim=f"The best {h.name} lies inside the range that was tried."
-        )
+        claim = f"The best {h.name} does not lie at an edge of what was tried: larger and smaller ones were worse."
+        return replace(finding, verdict="rejected", claim=claim)
     return finding.insufficient(f"at the edge in {share:.0%} of the resamples")
 
 
