@@ -56,7 +56,7 @@ def _claim_over_tasks(asked: Question, pooled: Pooled, rising: int, falling: int
         agree = f"{pooled.agreement:.0%} of them agree in sign"
         return f"Over {pooled.n} tasks {law}; {agree}. {compared}{spread}"
     if verdict == "rejected":
-        return f"Over {pooled.n} tasks the best learning rate need not follow {asked.words}: {law}. {compared}{spread}"
+        return f"Over {pooled.n} tasks the best learning rate does not follow {asked.words}: {law}. {compared}{spread}"
     return f"Over {pooled.n} tasks it is not settled how the best learning rate goes with {asked.words}: {law}.{spread}"
 
 
