@@ -99,13 +99,12 @@ def demo(trained: DemoReport, report: AnalysisReport) -> str:
     ran = f"{trained.trained} runs in {trained.seconds:.0f} s" + (
         f", {trained.skipped} before" * bool(trained.skipped)
     )
-    handbook = report.handbook
-    return "\n".join([
-        ran,
-        analysis(report, "table"),
-        f"Open it:  hpkb browse {handbook}    or the file itself in a browser",
-        f"The runs: mlflow ui --backend-store-uri {trained.tracking_uri}",
-    ])  # fmt: skip
+    lines = [ran, analysis(report, "table")]
+    if not report.verdicts.get("supported"):
+        lines.append("So few runs support no claim. The full demo goes on from these: hpkb demo")
+    lines.append(f"Open it:  hpkb browse {report.handbook}    or the file itself in a browser")
+    lines.append(f"The runs: mlflow ui --backend-store-uri {trained.tracking_uri}")
+    return "\n".join(lines)
 
 
 def ingested(report: IngestReport) -> str:
