@@ -25,7 +25,7 @@ from hpkb.analysis import correct, mine_task
 from hpkb.miners import names
 from tests.truth.planted import planted_sweep
 
-FIRST_SEED = 100_000
+FIRST_SEED = 200_000
 DEMO = {
     "n_configurations": 48, "repeats": 3, "unbalanced": True, "diverging": True, "shape": "asymmetric",
     "optimizers": ("SGD", "AdamW"), "schedules": ("constant", "cosine", "step", "restarts"),
