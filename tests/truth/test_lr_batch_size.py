@@ -54,7 +54,7 @@ def test_the_interval_covers_the_planted_exponent(law):
     assert len(stated) >= 0.95 * SEEDS
     assert sum(covers(f, true) for f, true in stated) >= 0.9 * len(stated)
     supported = sum(f.verdict == "supported" for f, _ in stated)
-    # The demo's 48 configurations are few for two optimizers and four schedules: about eight in ten sweeps show the law.
+    # The demo's 48 configurations are few for two optimizers and four schedules: about eight sweeps in ten show it.
     assert supported >= 0.75 * SEEDS if found[0][1] else supported <= 0.05 * SEEDS
 
 
