@@ -16,19 +16,10 @@ from others import HPOBENCH, TASKSET, load, sample
 
 from hpkb.recommend import candidates
 from hpkb.recommend.defaults import _portfolio
-from hpkb.recommend.regret import best_of_random, configuration_means, run_regrets
-from hpkb.recommend.task_model import TaskModel
+from hpkb.recommend.regret import best_of_random, on_regret
+from hpkb.recommend.task_model import TaskModel, measured_regrets
 
 TABLES = {"hpobench_mlp": HPOBENCH, "taskset_rnn": TASKSET}
-
-
-def truth(sweep, names):
-    """Returns the regret of every configuration of the whole table, by its key."""
-    means = configuration_means(sweep, run_regrets(sweep))
-    _, rows = np.unique(sweep.configuration, return_index=True)
-    return {
-        candidates.key(candidates.read(sweep, int(r), names)): float(means[i]) for i, r in enumerate(rows)
-    }
 
 
 def one_draw(sweeps, known, truths, names, rng):
@@ -57,7 +48,7 @@ def main() -> None:
         start = time.perf_counter()
         sweeps = load(TABLES[name])
         names = sorted(TABLES[name].parameters)
-        truths = [truth(s, names) for s in sweeps]
+        truths = [measured_regrets(on_regret(s), names) for s in sweeps]
         rng = np.random.default_rng(0)
         draws = [one_draw(sweeps, args.known, truths, names, rng) for _ in range(args.draws)]
         one, four = (np.array([d[i] for d in draws]) for i in (0, 1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpkb.errors import KnowledgeBaseError
 from hpkb.names import canonical
+from hpkb.recommend.candidates import number
 
 if TYPE_CHECKING:
     from hpkb.kb.knowledge import KnowledgeBase
@@ -23,7 +24,7 @@ def answer(base: KnowledgeBase, task: str | None, given: Mapping[str, Any], k: i
     from hpkb.kb import load_sweeps
     from hpkb.recommend.defaults import recommend
 
-    values = {canonical(name): _value(value) for name, value in given.items()}
+    values = {canonical(name): number(value) for name, value in given.items()}
     return recommend(load_sweeps(base.connection, task), task, values, k)
 
 
@@ -32,10 +33,3 @@ def _unknown(base: KnowledgeBase, task: str | None) -> str:
     if task is None or task in tasks:
         return "The knowledge base holds no recommendation yet. Try: hpkb analyze"
     return f"No task '{task}'. Known: {', '.join(tasks)}."
-
-
-def _value(value: Any) -> float | str:
-    try:
-        return float(value)
-    except ValueError:
-        return str(value)

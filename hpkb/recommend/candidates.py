@@ -10,6 +10,7 @@ from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
 Value = float | str
 Configuration = Mapping[str, Value]
+Key = tuple[tuple[str, Value], ...]
 
 
 def observed(sweeps: Sequence[Sweep], names: Sequence[str]) -> list[dict[str, Value]]:
@@ -17,9 +18,9 @@ def observed(sweeps: Sequence[Sweep], names: Sequence[str]) -> list[dict[str, Va
 
     A hyperparameter that a run does not have (or that its task never varied) is absent from its configuration.
     """
-    found: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
+    found: dict[Key, dict[str, Value]] = {}
     for sweep in sweeps:
-        for row in _first_rows(sweep):
+        for row in first_rows(sweep):
             configuration = read(sweep, row, names)
             found.setdefault(key(configuration), configuration)
     complete = max((len(c) for c in found.values()), default=0)
@@ -33,14 +34,14 @@ def read(sweep: Sweep, row: int, names: Sequence[str]) -> dict[str, Value]:
     for name in names:
         parameter = sweep.hyperparameter(name)
         if parameter is not None and not np.isnan(parameter.values[row]):
-            number = float(parameter.values[row])
-            values[name] = parameter.levels[int(number)] if parameter.scale == "category" else number
+            value = float(parameter.values[row])
+            values[name] = parameter.levels[int(value)] if parameter.scale == "category" else value
         elif parameter is None and name in sweep.fixed:
-            values[name] = _number(sweep.fixed[name])
+            values[name] = number(sweep.fixed[name])
     return values
 
 
-def key(configuration: Configuration) -> tuple[tuple[str, Value], ...]:
+def key(configuration: Configuration) -> Key:
     """Returns what makes two configurations the same: their values to six digits, in the order of their names."""
     return tuple((n, f"{v:.6g}" if isinstance(v, float) else v) for n, v in sorted(configuration.items()))
 
@@ -92,7 +93,8 @@ def numeric_grid(sweeps: Sequence[Sweep], name: str, points: int = 33) -> FloatA
     return np.asarray(spaced(low, high, points), dtype=np.float64)
 
 
-def _first_rows(sweep: Sweep) -> list[int]:
+def first_rows(sweep: Sweep) -> list[int]:
+    """Returns a row of each configuration, in the order of their numbers."""
     _, rows = np.unique(sweep.configuration, return_index=True)
     return [int(row) for row in rows]
 
@@ -119,8 +121,9 @@ def _place(parameter: Hyperparameter, value: Value) -> float:
     return placed if present.min() - slack <= placed <= present.max() + slack else np.nan
 
 
-def _number(text: str) -> Value:
+def number(text: str | float) -> Value:
+    """Returns the number that a value is or spells, else its text."""
     try:
         return float(text)
     except ValueError:
-        return text
+        return str(text)

@@ -102,18 +102,18 @@ def _over_tasks(
     pool = _with_given(candidates.observed(usable, names), given)
     predicted = np.stack([model.predict(pool) for model in models])
     picks = _portfolio(predicted, k)
-    tests = [_leave_one_out(models, pool, predicted, rank) for rank in range(len(picks))]
-    lists = [np.minimum.reduce([t for t, _ in tests[: rank + 1]]) for rank in range(len(picks))]
-    pools = [configuration_means(m.sweep, m.sweep.y) for m in models]
-    names_of = [m.sweep.task for m in models]
+    regrets, measured = _leave_one_out(models, pool, predicted, len(picks))
+    lists = np.minimum.accumulate(regrets, axis=1)
+    pools = [model.regrets for model in models]
+    tasks = [model.sweep.task for model in models]
     return [
         {
             "rank": rank + 1,
             "values": pool[pick],
             "plateau": _plateaus(models, pool[pick], given),
-            "held_out_regret": _regret_summary(tests[rank][0], names_of) | {"measured_share": tests[rank][1]},
-            "list_held_out_regret": _regret_summary(lists[rank], names_of),
-            "worth_random_trials": worth_random_trials(float(tests[rank][0].mean()), pools),
+            "held_out_regret": _regret_summary(regrets[:, rank], tasks) | {"measured_share": measured[rank]},
+            "list_held_out_regret": _regret_summary(lists[:, rank], tasks),
+            "worth_random_trials": worth_random_trials(float(regrets[:, rank].mean()), pools),
         }
         for rank, pick in enumerate(picks)
     ]
@@ -153,15 +153,17 @@ def _portfolio(predicted: FloatArray, k: int) -> list[int]:
 
 
 def _leave_one_out(
-    models: Sequence[TaskModel], pool: Sequence[Configuration], predicted: FloatArray, rank: int
-) -> tuple[FloatArray, float]:
-    """The regret on each task of the rank-th pick made from the other tasks, and the share of it that was measured."""
-    regrets, measured = np.empty(len(models)), 0
+    models: Sequence[TaskModel], pool: Sequence[Configuration], predicted: FloatArray, k: int
+) -> tuple[FloatArray, list[float]]:
+    """The regret on each task of the first k picks made from the other tasks, (tasks, k), and for each place in the
+    list the share of tasks on which it was measured.
+    """
+    regrets, measured = np.empty((len(models), k)), np.empty((len(models), k))
     for left_out, model in enumerate(models):
-        pick = pool[_portfolio(np.delete(predicted, left_out, axis=0), rank + 1)[-1]]
-        regrets[left_out] = model.outcome(pick)
-        measured += candidates.key(pick) in model.measured
-    return regrets, measured / len(models)
+        for rank, pick in enumerate(_portfolio(np.delete(predicted, left_out, axis=0), k)):
+            regrets[left_out, rank] = model.outcome(pool[pick])
+            measured[left_out, rank] = candidates.key(pool[pick]) in model.measured
+    return regrets, [float(share) for share in measured.mean(axis=0)]
 
 
 def _regret_summary(regrets: FloatArray, tasks: Sequence[str]) -> dict[str, Any]:
@@ -183,14 +185,13 @@ def _for_task(sweep: Sweep, given: Mapping[str, Value], k: int, seed: int) -> li
     k = min(k, sweep.n_configurations // 2)  # no more than one half of the test holds
     picks = [int(i) for i in np.argsort(model.predict(pool), kind="stable")[:k]]
     outcomes = _split_half(sweep, seed, len(picks))
-    everything = [configuration_means(model.sweep, model.sweep.y)]
     return [
         {
             "rank": rank + 1,
             "values": pool[pick],
             "plateau": _plateaus([model], pool[pick], given),
             "held_out_regret": _split_summary(outcomes[:, rank], sweep.task),
-            "worth_random_trials": worth_random_trials(float(outcomes[:, rank].mean()), everything),
+            "worth_random_trials": worth_random_trials(float(outcomes[:, rank].mean()), [model.regrets]),
         }
         for rank, pick in enumerate(picks)
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from hpkb.recommend import candidates
-from hpkb.recommend.candidates import Configuration, Value
+from hpkb.recommend.candidates import Configuration, Key
 from hpkb.recommend.regret import CAP, configuration_means, on_regret
 from hpkb.sweep import FloatArray, Sweep
 
@@ -27,32 +27,38 @@ def forest(sweep: Sweep, regrets: FloatArray, seed: int) -> ExtraTreesRegressor:
     return ExtraTreesRegressor(TREES, random_state=seed).fit(rows, regrets)
 
 
+def measured_regrets(scaled: Sweep, names: Sequence[str]) -> dict[Key, float]:
+    """Returns the mean regret of each configuration of a sweep on the scale of regret, by its key over `names`."""
+    rows, means = candidates.first_rows(scaled), configuration_means(scaled, scaled.y)
+    keys = [candidates.key(candidates.read(scaled, row, names)) for row in rows]
+    return {key: float(mean) for key, mean in zip(keys, means, strict=True)}
+
+
 @dataclass(frozen=True)
 class TaskModel:
     """A task on the scale of normalised regret: its sweep, the forest on it, and the measured configurations."""
 
     sweep: Sweep
     surrogate: ExtraTreesRegressor
-    measured: Mapping[tuple[tuple[str, Value], ...], float] = field(default_factory=dict)
+    measured: Mapping[Key, float] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, sweep: Sweep, names: Sequence[str], seed: int) -> TaskModel:
         """The model of one task, its measured configurations keyed over `names`."""
         scaled = on_regret(sweep)
-        means = configuration_means(scaled, scaled.y)
-        _, rows = np.unique(scaled.configuration, return_index=True)
-        measured = {
-            candidates.key(candidates.read(scaled, int(r), names)): float(means[i])
-            for i, r in enumerate(rows)
-        }
-        return cls(scaled, forest(scaled, scaled.y, seed), measured)
+        return cls(scaled, forest(scaled, scaled.y, seed), measured_regrets(scaled, names))
+
+    @property
+    def regrets(self) -> FloatArray:
+        """The measured regret of each configuration, (configurations,): the pool that random search draws from."""
+        return configuration_means(self.sweep, self.sweep.y)
 
     def without(self, configuration: Configuration) -> TaskModel:
         """The model refitted as if the task had never run this configuration; itself where it has not."""
         asked = candidates.key(configuration)
         names = list(configuration)
-        _, rows = np.unique(self.sweep.configuration, return_index=True)
-        same = [candidates.key(candidates.read(self.sweep, int(row), names)) == asked for row in rows]
+        rows = candidates.first_rows(self.sweep)
+        same = [candidates.key(candidates.read(self.sweep, row, names)) == asked for row in rows]
         others = ~np.array(same)[self.sweep.configuration]
         if others.all() or not others.any():
             return self
