@@ -10,7 +10,6 @@ miners and the correction for all comparisons.
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpkb.analysis import correct, mine_task
 from hpkb.miners import names
-from tests.truth.planted import planted_sweep
+from tests.truth.planted import covers, planted_sweep
 
 FIRST_SEED = 200_000
 DEMO = {
@@ -58,10 +57,7 @@ def one_law(miner: str, settings: dict[str, object], seed: int) -> tuple[bool, b
         sweep, truth = planted_sweep(np.random.default_rng(seed), **settings)
         finding = mine_task(sweep, [miner], 0)[0]
     planted = truth.ridge if miner == "lr_weight_decay" else truth.batch_exponent
-    low = -math.inf if finding.low is None else finding.low
-    high = math.inf if finding.high is None else finding.high
-    stated = finding.estimate is not None
-    return stated, stated and low <= planted <= high, finding.verdict == "supported"
+    return finding.estimate is not None, covers(finding, planted), finding.verdict == "supported"
 
 
 def one_noise(settings: dict[str, object], seed: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from hpkb.findings import Finding
 from hpkb.sweep import BoolArray, FloatArray, Hyperparameter, IntArray, Scale, Sweep
 
 Shape = Literal["quadratic", "asymmetric"]
@@ -275,3 +276,10 @@ def _sweep(
     y = np.where(infeasible, np.nan, y)
     fixed = {"optimizer": space.optimizers[0]} if len(space.optimizers) == 1 else {}
     return Sweep(task, "val_loss:min", ids, configuration, seed, y, infeasible, hyperparameters, fixed)
+
+
+def covers(finding: Finding, truth: float) -> bool:
+    """Whether the finding states an estimate and its interval, open where a bound is None, holds the truth."""
+    low = -math.inf if finding.low is None else finding.low
+    high = math.inf if finding.high is None else finding.high
+    return finding.estimate is not None and low <= truth <= high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from hpkb.miners import Context, lr_batch_size
 from hpkb.sweep import Sweep
-from tests.truth.planted import planted_sweep
+from tests.truth.planted import covers, planted_sweep
 
 SEEDS = 100
 NOISE_SWEEPS = 100  # of each kind
@@ -36,12 +35,6 @@ NOISE = {
 def exponent(sweep: Sweep):
     with threadpool_limits(1):
         return lr_batch_size.mine(Context(sweep))[0]
-
-
-def covers(finding, truth: float) -> bool:
-    low = -math.inf if finding.low is None else finding.low
-    high = math.inf if finding.high is None else finding.high
-    return finding.estimate is not None and low <= truth <= high
 
 
 @pytest.mark.parametrize("law", LAWS)

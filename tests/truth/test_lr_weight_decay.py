@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from hpkb.miners import Context, lr_weight_decay
 from hpkb.sweep import Hyperparameter, Sweep
-from tests.truth.planted import planted_sweep
+from tests.truth.planted import covers, planted_sweep
 
 SEEDS = 100
 NOISE_SWEEPS = 100  # of each kind
@@ -36,12 +35,6 @@ NOISE = {
 def exponents(sweep: Sweep):
     with threadpool_limits(1):
         return lr_weight_decay.mine(Context(sweep))
-
-
-def covers(finding, truth: float) -> bool:
-    low = -math.inf if finding.low is None else finding.low
-    high = math.inf if finding.high is None else finding.high
-    return finding.estimate is not None and low <= truth <= high
 
 
 @pytest.mark.parametrize("law", LAWS)
