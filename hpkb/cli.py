@@ -117,12 +117,12 @@ def log(
 
     Example: hpkb log --experiment cifar -- python train.py --lr 0.1
     """
-    from hpkb.ship import supervise
+    from hpkb.ship import address, supervise
     from hpkb.ship.rundir import RunSettings
 
     settings = RunSettings(
-        tracking_uri=_tracking_uri(tracking_uri),
-        experiment=experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default",
+        tracking_uri=address.as_meant(tracking_uri),
+        experiment=address.experiment(experiment),
         task=task,
         run_name=run_name,
         tags=_pairs(tags, "--tag"),
@@ -341,8 +341,9 @@ def doctor(tracking_uri: str | None, kb: str) -> int:
     Example: hpkb doctor
     """
     from hpkb import doctor as checks
+    from hpkb.ship.address import as_meant
 
-    results = checks.examine(_tracking_uri(tracking_uri), Path(kb))
+    results = checks.examine(as_meant(tracking_uri), Path(kb))
     for result in results:
         click.echo(f"{result.mark:<5}{result.what}: {result.says}")
     return 1 if any(result.mark == "fail" for result in results) else 0
@@ -404,15 +405,13 @@ def _open(kb: str) -> KnowledgeBase:
     return hpkb.open(kb)
 
 
-def _tracking_uri(option: str | None) -> str:
-    return option or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-
-
 def _source(option: str | None, kb: Path) -> str | None:
     """The store to read; None where none was named, none is at hand and the knowledge base alone is mined."""
+    from hpkb.ship.address import as_meant
+
     named = option or os.environ.get("MLFLOW_TRACKING_URI")
     if named or Path("mlflow.db").exists() or not kb.exists():
-        return _tracking_uri(named)
+        return as_meant(named)
     return None
 
 

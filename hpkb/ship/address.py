@@ -16,7 +16,12 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
 
 def tracking_uri(given: str | None = None) -> str:
     """The tracking URI that is meant: the one given, else `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db`."""
-    return absolute(given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
+    return absolute(as_meant(given))
+
+
+def as_meant(given: str | None = None) -> str:
+    """The same as its user wrote it: a file's path is not made absolute."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
 def experiment(given: str | None = None) -> str:
