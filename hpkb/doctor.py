@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import hpkb
+
+_ACTIVE_RUNS = """-- One row: the number of runs that are not deleted.
+SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'"""
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,19 @@ def _capture() -> Check:
 
 
 def _store(tracking_uri: str) -> Check:
-    from hpkb.ship.address import without_password
+    from hpkb.ship.address import sqlite_file, without_password
+    from hpkb.sources.sqlite_file import SqliteFile
 
-    shown = without_password(tracking_uri)
-    if not tracking_uri.startswith("sqlite:///"):
+    shown, path = without_password(tracking_uri), sqlite_file(tracking_uri)
+    if path is None:
         return Check("note", "store", f"{shown} (not contacted)")
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
     if not path.exists():
         return Check("note", "store", f"{shown} is not there yet; the first `hpkb log` makes it")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    store = SqliteFile(path)
     try:
-        (runs,) = connection.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()
+        runs = store.query(_ACTIVE_RUNS).column(0)[0].as_py()
     finally:
-        connection.close()
+        store.close()
     return Check("ok", "store", f"{shown} holds {runs} runs")
 
 

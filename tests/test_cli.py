@@ -122,6 +122,18 @@ def test_explain_and_doctor(analyzed: Path, hpkb: Hpkb) -> None:
     assert "a child process is captured" in result.stdout
 
 
+def test_doctor_leaves_nothing_beside_a_store_in_wal_mode(hpkb: Hpkb, empty_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "here" / "mlflow.db"
+    shutil.copy(empty_store, store)
+    with sqlite3.connect(store) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    before = store.read_bytes()
+    assert "mlflow.db holds 0 runs" in hpkb("doctor").stdout
+    assert [path.name for path in store.parent.iterdir()] == ["mlflow.db"]
+    assert store.read_bytes() == before
+
+
 def bad_store(folder: Path, kind: str, empty_store: Path) -> list[str]:
     """Prepares one kind of bad input in `folder` and returns the arguments of `hpkb analyze`."""
     if kind == "not there":
