@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
@@ -40,13 +40,14 @@ class TaskModel:
 
     sweep: Sweep
     surrogate: ExtraTreesRegressor
-    measured: Mapping[Key, float] = field(default_factory=dict)
+    measured: Mapping[Key, float]
+    seed: int
 
     @classmethod
     def fit(cls, sweep: Sweep, names: Sequence[str], seed: int) -> TaskModel:
         """The model of one task, its measured configurations keyed over `names`."""
         scaled = on_regret(sweep)
-        return cls(scaled, forest(scaled, scaled.y, seed), measured_regrets(scaled, names))
+        return cls(scaled, forest(scaled, scaled.y, seed), measured_regrets(scaled, names), seed)
 
     @property
     def regrets(self) -> FloatArray:
@@ -63,7 +64,7 @@ class TaskModel:
         if others.all() or not others.any():
             return self
         rest = self.sweep.subset(others)
-        return TaskModel(rest, forest(rest, rest.y, 0), self.measured)
+        return TaskModel(rest, forest(rest, rest.y, self.seed), self.measured, self.seed)
 
     def predict(self, configurations: Sequence[Configuration]) -> FloatArray:
         """The predicted regret of each configuration, (n,)."""
