@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-Role = Literal["scientific", "nuisance", "fixed", "conditional", "measured", "identity"]
+Role = Literal["scientific", "nuisance", "fixed", "conditional", "derived", "measured", "identity"]
 Scale = Literal["log", "linear", "category"]
 
 
@@ -17,8 +17,9 @@ Scale = Literal["log", "linear", "category"]
 class Name:
     """A canonical hyperparameter.
 
-    `role` follows the Deep Learning Tuning Playbook (scientific, nuisance, fixed, conditional), and two of our own:
-    *measured* is known only after the run, *identity* tells runs of one configuration apart. Neither belongs to a
+    `role` follows the Deep Learning Tuning Playbook (scientific, nuisance, fixed, conditional), and three of our own:
+    *derived* follows from other settings, so that it tells configurations apart and explains nothing by itself;
+    *measured* is known only after the run, *identity* tells runs of one configuration apart, and neither belongs to a
     configuration.
     """
 
@@ -60,6 +61,12 @@ NAMES: tuple[Name, ...] = (
         "log",
         aliases=("wd", "l2", "l2_reg", "l2_penalty", "weight_decay_rate"),
         option="weight-decay",
+    ),
+    Name(
+        "weight_decay_share",
+        "The share of the trained parameters that weight decay touches.",
+        "linear",
+        "conditional",
     ),
     Name(
         "optimizer",
@@ -118,6 +125,7 @@ NAMES: tuple[Name, ...] = (
         unit="steps",
         aliases=("warmup", "num_warmup_steps", "warmup_iters"),
     ),
+    Name("final_learning_rate", "The learning rate of the run's last step.", "log", "measured"),
     Name(
         "epochs",
         "Passes over the training data.",
@@ -157,6 +165,29 @@ NAMES: tuple[Name, ...] = (
         aliases=("mixup_alpha",),
         option="mixup",
     ),
+    Name(
+        "cutmix",
+        "The parameter of the Beta distribution that sizes a patch pasted from another example.",
+        "linear",
+        aliases=("cutmix_alpha",),
+        option="cutmix",
+    ),
+    Name("soft_targets", "Whether the loss was given probabilities as targets.", "category", "nuisance"),
+    Name(
+        "stochastic_depth",
+        "The largest probability that a residual branch is dropped.",
+        "linear",
+        aliases=("drop_path", "drop_path_rate", "stochastic_depth_prob"),
+        option="drop-path",
+    ),
+    Name(
+        "ema_decay",
+        "Decay of the moving average of the weights.",
+        "linear",
+        aliases=("model_ema_decay", "ema"),
+        option="ema-decay",
+    ),
+    Name("weight_averaging", "How weights are averaged over steps: ema or swa.", "category"),
     Name("augmentation", "The transform of the training data.", "category", aliases=("augment", "aug")),
     Name(
         "gradient_clip_norm",
@@ -165,6 +196,13 @@ NAMES: tuple[Name, ...] = (
         aliases=("clip_grad_norm", "max_grad_norm", "grad_clip", "clip", "clip_norm", "gradient_clip_val"),
         option="clip-norm",
     ),
+    Name(
+        "gradient_clip_value",
+        "The value to which each gradient element is clipped.",
+        "log",
+        aliases=("clip_grad_value", "clip_value"),
+    ),
+    Name("gradient_clip_share", "The share of steps whose gradients were clipped.", "linear", "measured"),
     Name(
         "depth",
         "Layers of the model.",
@@ -219,6 +257,9 @@ NAMES: tuple[Name, ...] = (
         "fixed",
         aliases=("arch", "architecture", "model_name"),
     ),
+    Name("model_fingerprint", "A digest of the architecture: layers, shapes, connections.", "category", "derived"),
+    Name("layer_kinds", "The kinds of layers in the model and how many of each.", "category", "derived"),
+    Name("compiled", "Whether torch.compile compiled the model.", "category", "nuisance"),
     Name(
         "parameter_count",
         "Trainable parameters of the model.",
@@ -227,6 +268,10 @@ NAMES: tuple[Name, ...] = (
         "parameters",
         aliases=("n_params", "num_parameters"),
     ),
+    Name(
+        "total_parameter_count", "All parameters of the model, frozen ones as well.", "log", "derived", "parameters"
+    ),
+    Name("dead_unit_share", "The share of units that no example activates.", "linear", "measured"),
     Name(
         "seed",
         "The seed of the run's random numbers.",
@@ -302,8 +347,20 @@ _SCHEDULE_LENGTHS = frozenset(
         "total_iters",
         "epochs",
         "steps_per_epoch",
+        "period",  # of restarts, in steps
+        "restarts",
+        "class",  # torch's, beside the word for its shape
     ]
 )
+
+#: How something is computed, which leaves what is computed as it is.
+_IMPLEMENTATION = frozenset(["optimizer.fused", "optimizer.foreach", "optimizer.capturable"])
+
+
+def explains(name: str) -> bool:
+    """Whether a parameter of the configuration is a setting that an effect may be ascribed to."""
+    found = lookup(name)
+    return in_configuration(name) and not (found and found.role == "derived")
 
 
 @cache
@@ -341,4 +398,4 @@ def in_configuration(name: str) -> bool:
         return lookup(rest) is None and plain not in BOOKKEEPING
     if prefix == "lr_schedule":
         return rest not in _SCHEDULE_LENGTHS
-    return prefix not in ("seed", "loader")
+    return prefix not in ("seed", "loader", "hpkb") and name not in _IMPLEMENTATION

@@ -81,6 +81,14 @@ class Session:
             {"type": "split", "role": role, "dataset": dataset, "n": n, "digest": digest, "digest_of": digest_of}
         )
 
+    def note(self, kind: str, **fields: Any) -> None:
+        """Records something else, `{"type": kind, ...}`; it waits until something else has opened the spool."""
+        self._record({"type": kind, **fields}, opens=False)
+
+    def artifact(self, path: str, text: str) -> None:
+        """Records a text that becomes the file `path` among the run's artifacts."""
+        self.note("artifact", path=path, text=text)
+
     def points(self, step: int, values: Mapping[str, float], at: float | None = None) -> None:
         """Records the metrics of one step; `at` is in seconds since 1970, now by default."""
         if self.rank:

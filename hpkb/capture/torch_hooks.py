@@ -62,8 +62,8 @@ def _watch_backward(torch: Any) -> None:
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal running
         outermost = not running
+        live = current() if outermost else None
         if outermost:
-            live = current()
             if live is not None:
                 _note_loss(live, torch, tensors)
             running = True
@@ -76,6 +76,8 @@ def _watch_backward(torch: Any) -> None:
         finally:
             if outermost:
                 running = False
+        if outermost and live is not None and live.training is not None and live.training.after_backward:
+            live.training.after_backward.tell()
 
     torch.autograd.backward = backward
 

@@ -13,6 +13,8 @@ import weakref
 from typing import Any, NamedTuple, Optional, Union  # torch has imported it by now
 
 from .environment import of_process
+from .features import FEATURES
+from .listeners import Listeners
 from .loader import Loaders, world_size
 from .losses import Late, read
 from .optimizer import describe_optimizer, number_now
@@ -53,9 +55,13 @@ class Training:
     """The training that one session sees."""
 
     def __init__(self, live: Session, torch: Any) -> None:
-        self._live = live
-        self._torch = torch
+        self._live = self.live = live
+        self._torch = self.torch = torch
         self.loaders = Loaders(live, torch)
+        self.before_backward = Listeners(live)  # told the loss, unscaled
+        self.after_backward = Listeners(live)  # told nothing; of a backward pass that raised not at all
+        self.at_begin = Listeners(live)  # told an optimizer and its number (from 1), at its first step, after it ran
+        self.after_step = Listeners(live)  # told the leading optimizer and the step, after it ran and was recorded
         self.created: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
         self._tracks: dict[int, Track] = {}
         self._losses: list[Reading] = []
@@ -66,6 +72,14 @@ class Training:
         self._waiting: collections.deque[Waiting] = collections.deque()
         self._schedule: dict[str, Any] = {}
         live.closing.append(self.finish)
+        for feature in FEATURES:
+            self._add(feature)
+
+    def _add(self, feature: Any) -> None:
+        try:
+            feature(self)
+        except Exception as error:
+            self._live.failed(feature.__name__, error)
 
     @property
     def begun(self) -> bool:
@@ -83,6 +97,8 @@ class Training:
         value = read(self._torch, loss)
         if value is not None:
             self._losses.append(value)
+        if self.before_backward:
+            self.before_backward.tell(loss)
 
     def stepped(self, optimizer: Any, with_closure: bool) -> None:
         """Takes note of an optimizer's step, after it ran."""
@@ -111,6 +127,8 @@ class Training:
             self._record(loss_name, losses[:1] if with_closure else losses, values)
         elif values:
             live.points(live.step, values)
+        if leads and self.after_step:
+            self.after_step.tell(optimizer, live.step)
 
     def log_later(self, step: int, name: str, value: Any) -> None:
         """Records a metric that is still on the GPU, once it has arrived."""
@@ -141,12 +159,14 @@ class Training:
         track = self._tracks[id(optimizer)] = Track(optimizer, number, main)
         if number == 1:
             track.stepped_at = self._live.step
+            self._live.note("training")
             record_seeds(self._live)
             self._live.tags(of_process(self._torch))
             self._schedule = describe_schedule(optimizer)
             if self._schedule.get("lr_schedule") != "lambda":
                 self._live.params(self._schedule, "scheduler")
         self._live.params(values, "optimizer")
+        self.at_begin.tell(optimizer, number)
         return track
 
     def _schedule_seen(self, moved: bool) -> dict[str, str]:

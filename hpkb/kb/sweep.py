@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpkb.kb.columns import Column, column, varying
-from hpkb.names import in_configuration
+from hpkb.names import explains
 from hpkb.sweep import FloatArray, Hyperparameter, IntArray, Sweep
 
 _TASKS = """-- One row per task with an objective.
@@ -53,7 +53,7 @@ def _sweep(connection: duckdb.DuckDBPyConnection, task: str, objective: str) -> 
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, task: str, n_runs: int) -> list[Column]:
-    names = [name for (name,) in connection.execute(_NAMES, {"task": task}).fetchall() if in_configuration(name)]
+    names = [name for (name,) in connection.execute(_NAMES, {"task": task}).fetchall() if explains(name)]
     rows = connection.sql(_VALUES, params={"task": task, "names": names}).to_arrow_table()
     starts = {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["name"]).to_pylist()}
     columns, start = [], 0
