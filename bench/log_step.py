@@ -39,10 +39,10 @@ def main() -> None:
         writer = SpoolWriter(str(Path(folder) / "a.spool"), {})
         bare = os.open(Path(folder) / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         lines = os.open(Path(folder) / "lines", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        pack = struct.Struct("<IIcqd" + "Id" * len(METRICS)).pack
-        values = [x for i, v in enumerate(METRICS.values()) for x in (i, v)]
+        pack = struct.Struct("<IIcIqd" + "d" * len(METRICS)).pack
+        values = list(METRICS.values())
         ways: dict[str, Callable[[int], object]] = {
-            "struct.pack and write": lambda s: os.write(bare, pack(0, 0, b"M", s, time.time(), *values)),
+            "struct.pack and write": lambda s: os.write(bare, pack(0, 0, b"P", 0, s, time.time(), *values)),
             "hpkb": lambda s: writer.points(s, time.time(), METRICS),
             "JSON line and write": lambda s: os.write(lines, json.dumps({"step": s, **METRICS}).encode()),
         }

@@ -1,33 +1,38 @@
 """The spool file: append-only, one a process, each record with the operating system when `write` returns.
 
     file    = MAGIC record*
-    record  = length:u32  crc32(payload):u32  payload          (little endian)
-    payload = b"J" json                                        everything that is not a metric point
-            | b"K" id:u32 name                                 gives a metric's name a number
-            | b"M" step:i64 time:f64 (id:u32 value:f64)*       the points of one step; time in seconds since 1970
+    record  = length:u32  crc32(payload):u32  payload       (little endian)
+    payload = b"J" json                                     everything that is not a metric point
+            | b"K" shape:u32 json                           gives the names that come together in one step a number
+            | b"P" shape:u32 step:i64 time:f64 value:f64*   the points of one step; time in seconds since 1970
 
 Metric points are binary because they are the only records inside the training loop: packing five of them costs
 about a microsecond, JSON several. A record goes out in one `os.write` without a buffer of our own, so `kill -9`
 right after it loses nothing; a record that was cut short is recognised by its length or its checksum.
 """
 
+import errno
 import json
 import os
 import struct
 import threading
-import zlib
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
+from os import write
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from zlib import crc32
 
 SCHEMA = 1
-MAGIC = b"hpkb\x01\r\n\x00"
+MAGIC = b"hpkb\x02\r\n\x00"
 SUFFIX = ".spool"
 
 _FRAME = struct.Struct("<II")
-_POINT_HEAD = struct.Struct("<cqd")
-_POINT = struct.Struct("<Id")
-_KEY = struct.Struct("<cI")
+_SHAPE = struct.Struct("<cI")
+_POINTS = struct.Struct("<cIqd")
+_VALUE = struct.Struct("<d")
 _MAX_PAYLOAD = 1 << 28
-_INT64 = 1 << 63
+_MAX_SHAPES = 1000  # kept in memory; a script that never logs the same names twice costs no more than that
+_PATIENCE = 1.0  # seconds after which a lock is taken for lost
+
+_pack_frame = _FRAME.pack
 
 
 class Points(NamedTuple):
@@ -44,18 +49,17 @@ Record = Union[Dict[str, Any], Points]
 class SpoolWriter:
     """Appends records to one file. Safe to call from several threads; raises OSError when the disk does.
 
-    A signal handler that interrupts a write and writes itself gets a BlockingIOError: the record cannot go between
-    the halves of another, and to wait for its own thread would be for ever.
+    Every record is one `write`, so a signal handler may write its own between any two instructions of ours.
     """
 
     def __init__(self, path: str, header: Mapping[str, Any]) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._writing = False
-        self._keys: Dict[str, int] = {}
+        self._shapes: Dict[Tuple[str, ...], Tuple[int, int, Callable[..., bytes]]] = {}
+        self._next_shape = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd: Optional[int] = os.open(path, flags, 0o600)
-        os.write(self._fd, MAGIC)
+        self._fd = os.open(path, flags, 0o600)
+        write(self._fd, MAGIC)
         self.write({"type": "header", "schema": SCHEMA, **header})
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -63,67 +67,69 @@ class SpoolWriter:
         self._append(b"J" + json.dumps(record, default=str, separators=(",", ":")).encode("utf-8", "surrogatepass"))
 
     def points(self, step: int, time: float, values: Mapping[str, float]) -> None:
-        """Appends the points of one step in one record."""
-        if not -_INT64 <= step < _INT64:
-            raise ValueError("a step must fit into 64 bits")
-        with self._lock:
-            if self._writing:
-                raise _busy()
-            self._writing = True
+        """Appends the points of one step in one record. Its speed is the loop's: no call that could be spared."""
+        lock = self._lock
+        if not lock.acquire(False):
+            lock = self._wait()
+        try:
             try:
-                payload = _POINT_HEAD.pack(b"M", step, time)
-                for name, value in values.items():
-                    key = self._keys.get(name)
-                    payload += _POINT.pack(self._new_key(name) if key is None else key, value)
-                self._put(payload)
-            finally:
-                self._writing = False
+                length, shape, pack = self._shapes[tuple(values)]
+            except KeyError:
+                length, shape, pack = self._new_shape(tuple(values))
+            payload = pack(b"P", shape, step, time, *values.values())
+            written = write(self._fd, _pack_frame(length, crc32(payload)) + payload)
+            if written < length + _FRAME.size:
+                self._take_back(written)
+        finally:
+            lock.release()
 
     def close(self) -> None:
-        """Closes the file; later writes raise ValueError."""
-        with self._lock:
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+        """Closes the file; later writes raise OSError."""
+        lock = self._wait()
+        try:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
+        finally:
+            lock.release()
 
-    def _new_key(self, name: str) -> int:
-        key = len(self._keys)
-        self._put(_KEY.pack(b"K", key) + name.encode("utf-8", "surrogatepass"))
-        self._keys[name] = key
-        return key
+    def _wait(self) -> Any:
+        """Returns the lock, held. One that is held for too long is replaced.
+
+        An exception raised by a signal handler (Ctrl-C) in the very moment after a lock was taken leaves it taken.
+        """
+        lock = self._lock
+        if lock.acquire(timeout=_PATIENCE):
+            return lock
+        fresh = self._lock = threading.RLock()
+        fresh.acquire()
+        return fresh
+
+    def _new_shape(self, names: Tuple[str, ...]) -> Tuple[int, int, Callable[..., bytes]]:
+        """Returns (length of the payload, number, packing function) of the records with these names, told first."""
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        number = self._next_shape
+        self._next_shape += 1
+        self._append(_SHAPE.pack(b"K", number) + json.dumps(names).encode("ascii"))
+        packed = struct.Struct(_POINTS.format + "d" * len(names))
+        shape = self._shapes[names] = packed.size, number, packed.pack
+        return shape
 
     def _append(self, payload: bytes) -> None:
-        with self._lock:
-            if self._writing:
-                raise _busy()
-            self._writing = True
-            try:
-                self._put(payload)
-            finally:
-                self._writing = False
-
-    def _put(self, payload: bytes) -> None:
-        if self._fd is None:
-            raise ValueError("the spool is closed")
-        frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-        written = os.write(self._fd, frame)
-        if written < len(frame):  # a nearly full disk takes part of a record
-            self._put_rest(frame, written)
-
-    def _put_rest(self, frame: bytes, written: int) -> None:
-        """Appends what is missing of a record, or takes back what is there of it, so that later ones can be read."""
-        assert self._fd is not None
-        begin = os.fstat(self._fd).st_size - written
+        lock = self._wait()
         try:
-            while written < len(frame):
-                written += os.write(self._fd, frame[written:])
-        except OSError:
-            os.ftruncate(self._fd, begin)
-            raise
+            frame = _pack_frame(len(payload), crc32(payload)) + payload
+            written = write(self._fd, frame)
+            if written < len(frame):
+                self._take_back(written)
+        finally:
+            lock.release()
 
-
-def _busy() -> BlockingIOError:
-    return BlockingIOError("the spool is being written by this very thread")
+    def _take_back(self, written: int) -> None:
+        """Removes the part of a record that a nearly full disk has taken, so that later ones can be read; raises."""
+        os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class SpoolReader:
@@ -139,7 +145,7 @@ class SpoolReader:
         self.position = 0
         self.damage: Optional[str] = None
         self._deliver_from = deliver_from
-        self._names: Dict[int, str] = {}
+        self._names: Dict[int, List[str]] = {}
 
     def read(self) -> Iterator[Tuple[int, Record]]:
         """Yields (offset behind the record, record) for every complete record not read before."""
@@ -172,7 +178,7 @@ class SpoolReader:
             return None
         length, checksum = _FRAME.unpack_from(data, start)
         payload = data[start + _FRAME.size : start + _FRAME.size + length]
-        if length == 0 or length > _MAX_PAYLOAD or (len(payload) == length and zlib.crc32(payload) != checksum):
+        if length == 0 or length > _MAX_PAYLOAD or (len(payload) == length and crc32(payload) != checksum):
             self.damage = f"{os.path.basename(self.path)} is damaged at byte {self.position}"
             return None
         return payload if len(payload) == length else None
@@ -183,8 +189,8 @@ class SpoolReader:
             loaded: Dict[str, Any] = json.loads(payload[1:].decode("utf-8", "surrogatepass"))
             return loaded
         if kind == b"K":
-            self._names[_KEY.unpack_from(payload)[1]] = payload[_KEY.size :].decode("utf-8", "surrogatepass")
+            self._names[_SHAPE.unpack_from(payload)[1]] = json.loads(payload[_SHAPE.size :])
             return None
-        _, step, time = _POINT_HEAD.unpack_from(payload)
-        pairs = _POINT.iter_unpack(payload[_POINT_HEAD.size :])
-        return Points(step, time, {self._names[key]: value for key, value in pairs})
+        _, shape, step, time = _POINTS.unpack_from(payload)
+        values = (value for (value,) in _VALUE.iter_unpack(payload[_POINTS.size :]))
+        return Points(step, time, dict(zip(self._names[shape], values)))
