@@ -30,6 +30,7 @@ from hpkb.sources import (
 )  # fmt: skip
 from hpkb.sources.objectives import Objective
 from hpkb.sources.sqlite_file import SqliteFile
+from hpkb.sources.whole_curves import WholeCurves
 
 _NEEDED = frozenset({"experiments", "runs", "metrics", "latest_metrics", "params", "tags"})
 _DATASETS = frozenset({"inputs", "datasets", "input_tags"})
@@ -163,6 +164,11 @@ SELECT run_id, role, coalesce(t.digest, g.digest) AS digest, coalesce(t.n_exampl
 FROM (tagged t FULL JOIN joined g USING (run_id, role)) JOIN wanted USING (run_id)"""
 
 
+_ARTIFACTS = """-- One row per run that has its whole curves among its artifacts.
+SELECT r.run_uuid AS run_id, r.artifact_uri FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid
+WHERE t.key = 'hpkb.curves' AND r.artifact_uri IS NOT NULL"""
+
+
 class MlflowSqlite:
     """The runs of an MLflow store in a SQLite file; raises SourceError where it is none."""
 
@@ -179,6 +185,7 @@ class MlflowSqlite:
         self._has_nan, self._has_datasets = "is_nan" in columns, tables >= _DATASETS
         self._indexed = self._file.query(_INDEXED).num_rows > 0
         self._cut_steps = 0
+        self._damaged_files = 0
 
     def experiments(self) -> list[str]:
         """Returns the names of the active experiments."""
@@ -208,14 +215,20 @@ class MlflowSqlite:
     def curves(self, ids: pa.Array) -> Iterator[pa.RecordBatch]:
         """Yields the points; raises SourceError where the file is rewritten meanwhile."""
         before = self._file.layout()
+        whole = self._whole_curves(ids)
         for points in self._points(ids):
-            yield from self._as_curves(points).to_batches()
+            yield from self._as_curves(whole.without(points)).to_batches()
+        yield from whole.batches()
         if self._file.layout() != before:
             raise SourceError(f"'{self._file.path}' was rewritten (VACUUM, migration) while it was read. Run it again.")
 
     def notes(self) -> Mapping[str, int]:
-        """Returns how many steps were cut to whole numbers."""
-        return {"steps cut to whole numbers": self._cut_steps} if self._cut_steps else {}
+        """Returns how many steps were cut to whole numbers, and how many files of whole curves could not be read."""
+        counts = {
+            "steps cut to whole numbers": self._cut_steps,
+            "damaged files of whole curves, their thinned metrics used": self._damaged_files,
+        }
+        return {what: count for what, count in counts.items() if count}
 
     def objectives(self) -> Mapping[str, Sequence[Objective]]:
         """Returns nothing: MLflow states no objective."""
@@ -246,6 +259,13 @@ class MlflowSqlite:
             parts = iter([self._file.query(_AT_ONCE[name])])
         schema = _SMALL_TABLES[name]
         return pa.Table.from_batches([batch for part in parts for batch in part.cast(schema).to_batches()], schema)
+
+    def _whole_curves(self, ids: pa.Array) -> WholeCurves:
+        rows = self._file.query(_ARTIFACTS)
+        wanted = rows.filter(pc.is_in(rows["run_id"].cast(pa.string()), value_set=ids.cast(pa.string())))
+        whole = WholeCurves(dict(zip(wanted["run_id"].to_pylist(), wanted["artifact_uri"].to_pylist(), strict=True)))
+        self._damaged_files += whole.damaged
+        return whole
 
     def _points(self, ids: pa.Array) -> Iterator[pa.Table]:
         total = self._file.query(_COUNT_RUNS).column(0)[0].as_py()
