@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .end import watch_end
 from .imports import when_imported
 from .output import watch_output
@@ -11,6 +13,31 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from .session import Session
+
+_PARSERS = (  # each is hooked by the function that parsers.py has for it
+    "absl.flags._flagvalues", "click.core", "fire.core", "hydra.compose", "hydra.core.utils", "jsonargparse",
+    "omegaconf.omegaconf", "toml", "tomli", "tomllib", "transformers.hf_argparser", "typer._click.core", "tyro", "yaml",
+)  # fmt: skip
+
+_WATCHED = {  # modules and what hooks them: a function of a module here
+    "torch.utils.tensorboard.writer": "loggers_tensorboard.watch_tensorboard",
+    "tensorboardX.writer": "loggers_tensorboard.watch_tensorboard",
+    "wandb.sdk.wandb_run": "loggers_wandb.watch_run",
+    "wandb.sdk.noop_run": "loggers_wandb.watch_disabled_run",
+    "wandb.sdk.wandb_config": "loggers_wandb.watch_configuration",
+    "mlflow.tracking.client": "loggers_mlflow.watch_client",
+    "mlflow.tracking.fluent": "mlflow_run.watch_fluent",
+    "accelerate.accelerator": "loggers_trainers.watch_accelerate",
+    "transformers.trainer": "loggers_trainers.watch_trainer",
+    "safetensors.torch": "checkpoints.watch_safetensors",
+}
+_WATCHED_LIGHTNING = {
+    "{}.trainer.connectors.logger_connector.logger_connector": "loggers_trainers.watch_lightning_connector",
+    "{}.core.mixins.hparams_mixin": "loggers_trainers.watch_lightning_hyperparameters",
+    "{}.loggers.utilities": "loggers_trainers.watch_lightning_start",
+}
+for _name in ("lightning.pytorch", "pytorch_lightning"):
+    _WATCHED.update((path.format(_name), function) for path, function in _WATCHED_LIGHTNING.items())
 
 _installed = False
 
@@ -22,19 +49,59 @@ def install(live: Session) -> None:
         return
     _installed = True
     watch_end()
-    if live.rank:  # the first process of a distributed job speaks for all; of the others only a failure is told
+    if live.rank:  # the first process of a distributed job speaks for all; the others tell of their hardware
+        when_imported("torch", _on_torch_of_another_rank)
         return
     watch_output()
     when_imported("argparse", _on_argparse)
+    for name in _PARSERS:
+        when_imported(name, _on_parser)
+    if any(argument.endswith(".json") for argument in getattr(sys, "argv", ())):
+        from .settings import settings_of
+
+        settings_of(live)  # finds the file and hooks json, which is never imported for the first time after us
+    live.closing.append(lambda: _conclude(live))
     when_imported("random", _on_random)
     when_imported("numpy.random", _on_numpy)
     when_imported("torch", _on_torch)
+    for module, function in _WATCHED.items():
+        when_imported(module, _Hook(function))
+
+
+class _Hook:
+    """Calls a function of a module here that is not imported before it is needed."""
+
+    def __init__(self, function: str) -> None:
+        self._module, _, self._function = function.partition(".")
+
+    def __call__(self, module: ModuleType) -> None:
+        from importlib import import_module
+
+        getattr(import_module("." + self._module, __package__), self._function)(module)
+
+
+def _on_torch_of_another_rank(module: ModuleType) -> None:
+    from .ranks import watch_other_rank
+
+    watch_other_rank(module)
 
 
 def _on_argparse(module: ModuleType) -> None:
     from .arguments import watch_arguments
 
     watch_arguments(module)
+
+
+def _on_parser(module: ModuleType) -> None:
+    from .parsers import watch_parser
+
+    watch_parser(module)
+
+
+def _conclude(live: Session) -> None:
+    from .beginning import conclude
+
+    conclude(live)
 
 
 def _on_random(module: ModuleType) -> None:

@@ -1,8 +1,9 @@
 """One process's capture: what its hooks have seen, on the way into the process's spool file.
 
-There is at most one session a process, `current()`. It is off after a fork, in the child: a worker that happens to
-inherit the hooks is no training process. Nothing in here raises; what cannot be written is counted and the first
-time also said, in one line on standard error.
+There is at most one session a process, `current()`. A process that may be a mere worker (of a DataLoader, say), or
+another rank that does not know its number yet, waits: only its first optimizer step opens its spool. Of a distributed
+job the first rank speaks for hyperparameters and curves; the others tell of their hardware and of their end. Nothing
+in here raises; what cannot be written is counted and the first time also said, in one line on standard error.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import sys
 import time
 from _thread import RLock  # what `threading` has, without its import
 
-from .process import own_script, rank
+from .process import is_worker, may_be_another_rank, own_script, place, rank
 
 TYPE_CHECKING = False  # `typing` takes longer to import than the rest of capture
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Any, Callable, Mapping, TypeVar
 
     from .spool import SpoolWriter
     from .training import Training
+
+    Part = TypeVar("Part")
 
 _WAITING = 1000  # records kept until the spool is opened
 
@@ -27,19 +30,23 @@ _WAITING = 1000  # records kept until the spool is opened
 class Session:
     """The capture of this process. `step` counts optimizer steps taken."""
 
-    def __init__(self, run_dir: str, rank: int = 0) -> None:
+    def __init__(self, run_dir: str, rank: int = 0, worker: bool = False) -> None:
         self.run_dir = os.path.abspath(run_dir)
         self.rank = rank
+        self._worker = worker
+        self._waits = worker or may_be_another_rank()  # for a training; nothing else opens the spool
         self.step = 0
         self.dropped = 0
         self.training: Training | None = None  # made by the first hook that needs it
         self.closing: list[Callable[[], None]] = []  # called before the end is recorded
         self.seeds: list[tuple[str, int]] = []
+        self.after_points: Callable[[int, Mapping[str, float]], None] | None = None
+        self._parts: dict[Any, Any] = {}
         self._started_at = time.time()
         self._spool: SpoolWriter | None = None
         self._lock = RLock()
         self._opening = False
-        self._waiting: list[Mapping[str, Any]] = []
+        self._waiting: list[Mapping[str, Any] | tuple[int, Mapping[str, float], float]] = []
         self._values: dict[str, Any] = {}
         self._own_script: bool | None = None
         self._warned = False
@@ -55,6 +62,17 @@ class Session:
     def is_open(self) -> bool:
         """Whether anything of substance has been recorded."""
         return self._spool is not None
+
+    def part(self, kind: Callable[[Session], Part]) -> Part:
+        """Returns the one object of a class that the session has, made where it is new: what a hook keeps between calls."""
+        found: Part | None = self._parts.get(kind)
+        if found is None:
+            found = self._parts[kind] = kind(self)
+        return found
+
+    def metric_names(self) -> set[str]:
+        """Returns the names of the metrics recorded so far."""
+        return set() if self._spool is None else self._spool.names()
 
     def parameter(self, name: str) -> Any:
         """Returns the recorded value of a parameter, None where there is none."""
@@ -82,8 +100,24 @@ class Session:
         )
 
     def note(self, kind: str, **fields: Any) -> None:
-        """Records something else, `{"type": kind, ...}`; it waits until something else has opened the spool."""
-        self._record({"type": kind, **fields}, opens=False)
+        """Records something else, `{"type": kind, ...}`; it waits until something else has opened the spool.
+
+        `training` says that this process has made its first optimizer step: now it knows its rank.
+        """
+        if kind == "training":
+            self._trains()
+        else:
+            self._record({"type": kind, **fields}, opens=False)
+
+    def _trains(self) -> None:
+        told = place()
+        self._waits = False
+        self.rank = told["rank"]
+        if self.rank:
+            from .ranks import peak_memory
+
+            self.closing.append(lambda: self.tags(peak_memory()))
+        self._record({"type": "training", "at": time.time(), **told})
 
     def artifact(self, path: str, text: str) -> None:
         """Records a text that becomes the file `path` among the run's artifacts."""
@@ -94,12 +128,22 @@ class Session:
         if self.rank:
             return
         try:
-            if self._spool is None and not self._open():
-                return
-            assert self._spool is not None
-            self._spool.points(step, time.time() if at is None else at, values)
+            spool = self._spool
+            if spool is not None:
+                spool.points(step, time.time() if at is None else at, values)
+                if self.after_points is not None:
+                    self.after_points(step, values)
+            else:
+                self._first_points(step, time.time() if at is None else at, values)
         except Exception as error:
             self._drop(len(values), error)
+
+    def _first_points(self, step: int, at: float, values: Mapping[str, float]) -> None:
+        if self._open():
+            assert self._spool is not None
+            self._spool.points(step, at, values)
+        elif self._waits and len(self._waiting) < _WAITING:
+            self._waiting.append((step, dict(values), at))
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Records metrics that the script names itself; a value on a GPU is read later, without waiting for it."""
@@ -130,6 +174,9 @@ class Session:
             except Exception as error:
                 self.failed("the end", error)
         raised = exit_status is None and status != "FINISHED"
+        if raised and self._waits and not self._worker:
+            self._waits = False  # a rank that fails before it trains still says why, and nothing else
+            self._waiting.clear()
         self._record(
             {
                 "type": "end",
@@ -153,20 +200,30 @@ class Session:
             spool.close()
 
     def _record(self, record: Mapping[str, Any], opens: bool = True) -> None:
-        if self.rank and record["type"] != "end":
-            return
         try:
             if self._spool is None and not (opens and self._open()):
                 if len(self._waiting) < _WAITING:
                     self._waiting.append(record)
                 return
-            assert self._spool is not None
-            self._spool.write(record)
+            self._write(record)
         except Exception as error:
             self._drop(1, error)
 
+    def _write(self, record: Mapping[str, Any]) -> None:
+        """Writes a record to the open spool, of another rank than the first only what it may tell."""
+        assert self._spool is not None
+        told: Mapping[str, Any] | None = record
+        if self.rank:
+            from .ranks import of_rank
+
+            told = of_rank(self.rank, record)
+        if told is not None:
+            self._spool.write(told)
+
     def _open(self) -> bool:
         """Whether the spool is open now; raises BlockingIOError in a signal handler that interrupts the opening."""
+        if self._waits:
+            return False
         with self._lock:
             if self._spool is not None:
                 return True
@@ -189,6 +246,7 @@ class Session:
             "role": "process",
             "rank": self.rank,
             "pid": pid,
+            "parent": os.getppid() if self._worker else None,  # it parsed the command line for this process
             "started_at": self._started_at,
             "python": ".".join(map(str, sys.version_info[:3])),
             "argv": command(getattr(sys, "argv", [])),
@@ -199,13 +257,17 @@ class Session:
             self._warn(f"this process is not captured: no spool in {self.run_dir} ({error.strerror})")
             self.turn_off()
             return False
+        self._spool = spool
+        if self._worker:
+            from .workers import watch_end_of_worker
+
+            watch_end_of_worker()
         waiting, self._waiting = self._waiting, []
         for record in waiting:
-            try:
-                spool.write(record)
-            except Exception as error:
-                self._drop(1, error)
-        self._spool = spool
+            if not isinstance(record, tuple):
+                self._record(record)
+            elif not self.rank:
+                self.points(*record)
         return True
 
     def _drop(self, count: int, error: BaseException, what: str = "a record") -> None:
@@ -239,10 +301,10 @@ def start(run_dir: str) -> Session:
     global _current, _fork_watched
     if _current is not None:
         return _current
-    _current = Session(str(run_dir), rank())
+    _current = Session(str(run_dir), rank(), is_worker())
     if not _fork_watched:
         _fork_watched = True
-        os.register_at_fork(after_in_child=_off_in_child)
+        os.register_at_fork(after_in_child=_begin_in_child)
     from .hooks import install
 
     install(_current)
@@ -264,6 +326,8 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
             _current.failed("hpkb.log", error)
 
 
-def _off_in_child() -> None:
+def _begin_in_child() -> None:
+    """Gives a forked process a session of its own; the old spool is not closed, its lock may be held by a thread."""
     global _current
-    _current = None  # the spool is not closed: another thread may have held its lock at the fork
+    if _current is not None:
+        _current = Session(_current.run_dir, 0, worker=True)

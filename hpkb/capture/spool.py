@@ -17,7 +17,7 @@ import os
 import struct
 import threading
 from os import write
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
 from zlib import crc32
 
 SCHEMA = 1
@@ -82,6 +82,10 @@ class SpoolWriter:
                 self._take_back(written)
         finally:
             lock.release()
+
+    def names(self) -> Set[str]:
+        """Returns the names of the metrics written so far."""
+        return {name for names in list(self._shapes) for name in names}
 
     def close(self) -> None:
         """Closes the file; later writes raise OSError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -107,10 +108,17 @@ def test_an_exception_is_the_reason_and_its_traceback_the_same(run: Run) -> None
     assert ran.params["batch_size"] == 2
 
 
-def test_workers_and_children_have_no_spool(run: Run) -> None:
-    ran, alone = run("workers.py"), run("workers.py", captured=False)
-    assert ran.stdout == alone.stdout
-    assert (ran.stderr, ran.returncode) == (alone.stderr, 0)
+def test_only_those_children_that_train_have_a_spool(run: Run) -> None:
+    """Workers of a DataLoader and a forked process that only prints have none."""
+    all_of_them, alone = run("workers.py"), run("workers.py", captured=False)
+    assert all_of_them.stdout == alone.stdout
+    assert (all_of_them.stderr, all_of_them.returncode) == (alone.stderr, 0)
+    by_parent = sorted(all_of_them.processes, key=lambda records: bool(records[0]["parent"]))
+    ran, *children = (replace(all_of_them, processes=(records,)) for records in by_parent)
     assert len(ran.curve("train_loss")) == 3
     assert not ran.curve("fork_loss") + ran.curve("spawn_loss") + ran.curve("forked_loss")
+    assert sorted(name for child in children for name in ("fork_loss", "spawn_loss") if child.curve(name)) == [
+        "fork_loss", "spawn_loss",
+    ]  # fmt: skip
+    assert [child.end["reason"] for child in children] == ["exit status 0"] * 2
     assert ran.params["loader.workers"] == 2

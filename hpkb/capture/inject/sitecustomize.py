@@ -1,6 +1,7 @@
 """Starts capture in a Python process that `hpkb log` began, then gives way to the environment's own sitecustomize.
 
-`hpkb` itself need not be importable here: the capture package is put into `sys.modules` under its true name.
+`hpkb` itself need not be importable here: the capture package is put into `sys.modules` under its true name. Any
+Python may meet this file, so it is written for all of them; capture begins with 3.9.
 """
 
 import os
@@ -9,10 +10,13 @@ import sys
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _start_capture() -> None:
+def _start_capture():
+    # type: () -> None
     run_dir = os.environ.get("HPKB_RUN_DIR")
-    if not run_dir or "--multiprocessing-fork" in getattr(sys, "argv", ()):  # a spawned worker of a captured process
+    if not run_dir or sys.version_info < (3, 9):
         return
+    if not os.path.isabs(run_dir):  # a child may be started from another folder
+        os.environ["HPKB_RUN_DIR"] = run_dir = os.path.abspath(run_dir)
     from importlib.machinery import ModuleSpec, SourceFileLoader
 
     folder = os.path.dirname(_HERE)
@@ -28,11 +32,14 @@ def _start_capture() -> None:
     start(run_dir)
 
 
-def _run_next() -> None:
+def _run_next():
+    # type: () -> None
     """Runs the sitecustomize that Python would have found without this folder on its path."""
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _HERE]
+    if sys.version_info < (3, 5):
+        return _run_next_by_imp()
     from importlib.machinery import PathFinder
 
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _HERE]
     spec = PathFinder.find_spec("sitecustomize", sys.path)
     if spec is not None and spec.loader is not None:
         module = type(sys)("sitecustomize")
@@ -41,8 +48,18 @@ def _run_next() -> None:
         spec.loader.exec_module(module)
 
 
+def _run_next_by_imp():
+    # type: () -> None
+    imp = __import__("imp")
+    try:
+        found = imp.find_module("sitecustomize", sys.path)
+    except ImportError:
+        return
+    imp.load_module("sitecustomize", *found)
+
+
 try:
     _start_capture()
 except Exception as error:
-    sys.stderr.write(f"hpkb: this process is not captured ({type(error).__name__}: {error})\n")
+    sys.stderr.write("hpkb: this process is not captured (%s: %s)\n" % (type(error).__name__, error))
 _run_next()
