@@ -1,8 +1,4 @@
-"""What the job runs on and from: processor, memory, GPUs, versions, and the state of the code.
-
-`hardware` and `code` are for the supervisor, which may take its time; `of_process` adds what only the training
-process knows.
-"""
+"""What the training process runs with: versions, flags that change results or speed, threads, and its scheduler."""
 
 from __future__ import annotations
 
@@ -11,124 +7,123 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Mapping
 
-_GIB = 1 << 30
-_SECONDS = 10.0  # for nvidia-smi or git to answer
-
-
-def hardware() -> dict[str, str]:
-    """Returns tags `hpkb.hw.*`: processor, cores that may be used, memory in GiB, GPUs as nvidia-smi has them."""
-    found = {**_gathered(_cpu), **_gathered(_memory), **_gathered(_gpus)}
-    return {f"hpkb.hw.{name}": text for name, text in found.items() if text}
-
-
-def code(cwd: str) -> dict[str, str]:
-    """Returns tags `hpkb.code.*`: commit, branch, whether tracked files were changed; nothing outside a repository."""
-    return {f"hpkb.code.{name}": text for name, text in _gathered(lambda: _git(str(cwd))).items() if text}
+_PACKAGES = (
+    "numpy", "torchvision", "torchaudio", "torchtext", "torchmetrics", "torch_geometric", "torchdata", "lightning",
+    "pytorch_lightning", "transformers", "datasets", "tokenizers", "accelerate", "peft", "trl", "diffusers", "timm",
+    "deepspeed", "bitsandbytes", "flash_attn", "xformers", "apex", "triton", "ignite", "fastai", "monai", "kornia",
+    "albumentations", "cv2", "PIL", "scipy", "sklearn", "pandas", "hydra", "omegaconf", "wandb", "tensorboard",
+    "mlflow", "ray", "einops", "sentence_transformers", "jax", "horovod", "webdataset", "safetensors",
+)  # fmt: skip
+_DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn", "hydra": "hydra-core"}
+_SCHEDULERS = {  # variables of schedulers and launchers, and what their tags are called; no names of hosts
+    "SLURM_JOB_ID": "slurm.job_id",
+    "SLURM_JOB_PARTITION": "slurm.partition",
+    "SLURM_CLUSTER_NAME": "slurm.cluster",
+    "SLURM_ARRAY_JOB_ID": "slurm.array_job_id",
+    "SLURM_ARRAY_TASK_ID": "slurm.array_task_id",
+    "SLURM_NNODES": "slurm.nodes",
+    "SLURM_NTASKS": "slurm.tasks",
+    "SLURM_RESTART_COUNT": "slurm.restarts",
+    "POD_NAME": "kubernetes.pod",
+    "POD_NAMESPACE": "kubernetes.namespace",
+    "TORCHELASTIC_RUN_ID": "torchelastic.run_id",
+    "TORCHELASTIC_RESTART_COUNT": "torchelastic.restarts",
+    "RAY_JOB_ID": "ray.job_id",
+    "PBS_JOBID": "pbs.job_id",
+    "LSB_JOBID": "lsf.job_id",
+    "KUBERNETES_SERVICE_HOST": "",  # only says that there is Kubernetes
+}
 
 
 def of_process(torch: Any) -> dict[str, str]:
     """Returns tags `hpkb.env.*` and, where the job uses CUDA already, `hpkb.hw.gpu.*`; initialises nothing."""
     found = {"hpkb.env.python": ".".join(map(str, sys.version_info[:3])), "hpkb.env.torch": str(torch.__version__)}
-    for name in ("numpy", "lightning", "transformers"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if version:
-            found[f"hpkb.env.{name}"] = str(version)
-    found["hpkb.env.torch.threads"] = str(torch.get_num_threads())
+    found.update(_versions())
+    found.update(of_scheduler(os.environ))
+    found.update(entry())
+    for name, read in _flags(torch).items():
+        try:
+            found[f"hpkb.env.{name}"] = _word(read())
+        except Exception:  # an older torch, or flags that contradict each other
+            continue
+    if "OMP_NUM_THREADS" in os.environ:
+        found["hpkb.env.omp_num_threads"] = os.environ["OMP_NUM_THREADS"][:20]
     if torch.cuda.is_available() and torch.cuda.is_initialized():
-        count = torch.cuda.device_count()
-        found["hpkb.hw.gpu.name"] = _joined([torch.cuda.get_device_name(i) for i in range(count)])
-        found["hpkb.hw.gpu.count"] = str(count)
-        found["hpkb.env.cuda"] = str(torch.version.cuda)
+        found.update(_cuda(torch))
     return found
 
 
-def _gathered(gather: Callable[[], dict[str, str]]) -> dict[str, str]:
+def of_scheduler(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns tags `hpkb.env.slurm.*`, `.kubernetes.*` and so on: which job of which scheduler this is."""
+    found = {f"hpkb.env.{tag}": environ[name] for name, tag in _SCHEDULERS.items() if tag and environ.get(name)}
+    if environ.get("KUBERNETES_SERVICE_HOST") and environ.get("HOSTNAME"):
+        found.setdefault("hpkb.env.kubernetes.pod", environ["HOSTNAME"])  # as Kubernetes names its containers
+    return found
+
+
+def entry() -> dict[str, str]:
+    """Returns tags `hpkb.code.script` and `hpkb.code.arguments` of the main program, without secrets."""
+    import shlex
+
+    from .redact import command
+
+    main = sys.modules.get("__main__")
+    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    found = {"arguments": " ".join(map(shlex.quote, command(sys.argv[1:])))[:4000]}
+    if spec is not None:
+        found["script"] = f"-m {spec.name[: -len('.__main__')] if spec.name.endswith('.__main__') else spec.name}"
+    elif path:
+        inside = os.path.relpath(path)
+        found["script"] = os.path.basename(path) if inside.startswith("..") else inside
+    return {f"hpkb.code.{name}": text for name, text in found.items() if text}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        module = sys.modules.get(name)
+        if module is not None:
+            version = vars(module).get("__version__") or _version_installed(name)
+            if isinstance(version, str):
+                found[f"hpkb.env.{name}"] = version[:100]
+    return found
+
+
+def _version_installed(name: str) -> str | None:
+    metadata = sys.modules.get("importlib.metadata")  # not worth its import
     try:
-        return gather()
-    except Exception:  # a fact that cannot be had is left out
-        return {}
+        return str(metadata.version(_DISTRIBUTIONS.get(name, name))) if metadata else None
+    except Exception:
+        return None
 
 
-def _cpu() -> dict[str, str]:
-    import platform
-
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_cores()
-    cores = float(allowed) if quota is None else min(float(allowed), quota)
-    model = _line_of("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
-    return {"cpu.model": model, "cpu.cores": f"{cores:g}", "machine": platform.machine(), "system": platform.system()}
-
-
-def _memory() -> dict[str, str]:
-    total = int(_line_of("/proc/meminfo", "MemTotal").split()[0]) * 1024
-    limit = _text("/sys/fs/cgroup/memory.max") or _text("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    if limit.isdigit():
-        total = min(total, int(limit))
-    return {"memory.gib": f"{total / _GIB:.1f}"}
-
-
-def _gpus() -> dict[str, str]:
-    lines = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
-    rows = [[cell.strip() for cell in line.split(",")] for line in lines.splitlines() if line.count(",") == 2]
-    if not rows:
-        return {}
+def _flags(torch: Any) -> dict[str, Callable[[], Any]]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     return {
-        "gpu.name": _joined([row[0] for row in rows]),
-        "gpu.count": str(len(rows)),
-        "gpu.memory.gib": f"{float(rows[0][1]) / 1024:.1f}",
-        "gpu.driver": rows[0][2],
+        "torch.threads": torch.get_num_threads,
+        "torch.interop_threads": torch.get_num_interop_threads,
+        "torch.deterministic": torch.are_deterministic_algorithms_enabled,
+        "torch.cudnn.benchmark": lambda: cudnn.benchmark,
+        "torch.cudnn.deterministic": lambda: cudnn.deterministic,
+        "torch.cudnn.tf32": lambda: cudnn.allow_tf32,
+        "torch.matmul.tf32": lambda: matmul.allow_tf32,
+        "torch.matmul.precision": torch.get_float32_matmul_precision,
     }
 
 
-def _git(cwd: str) -> dict[str, str]:
-    commit = _output("git", "-C", cwd, "rev-parse", "HEAD")
-    if not commit:
-        return {}
-    changed = _output("git", "-C", cwd, "status", "--porcelain", "--untracked-files=no")
-    branch = _output("git", "-C", cwd, "rev-parse", "--abbrev-ref", "HEAD")
-    return {"commit": commit, "branch": branch, "dirty": "true" if changed else "false"}
+def _cuda(torch: Any) -> dict[str, str]:
+    count = torch.cuda.device_count()
+    names = dict.fromkeys(torch.cuda.get_device_name(i) for i in range(count))
+    found = {
+        "hpkb.hw.gpu.name": ", ".join(names),
+        "hpkb.hw.gpu.count": str(count),
+        "hpkb.env.cuda": str(torch.version.cuda or torch.version.hip),
+    }
+    cudnn = torch.backends.cudnn.version()
+    return {**found, "hpkb.env.cudnn": str(cudnn)} if cudnn else found
 
 
-def _output(*command: str) -> str:
-    """Returns what a command prints, '' where it fails or is not there."""
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cgroup_cores() -> float | None:
-    """Returns the cores that the control group grants (`cpu.max`, or version 1's quota), None without a limit."""
-    quota, _, period = _text("/sys/fs/cgroup/cpu.max").partition(" ")
-    if not quota:
-        quota = _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        period = _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(quota) > 0 else None
-
-
-def _line_of(path: str, key: str) -> str:
-    for line in _text(path).splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _joined(names: list[str]) -> str:
-    return ", ".join(dict.fromkeys(names))
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,4 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Callable  # torch has imported it by now
 
-FEATURES: tuple[Callable[[Any], Any], ...] = ()
+from .beginning import Beginning
+from .evaluation import Evaluation
+from .gradients import Gradients
+from .model import Model
+from .regularization import Regularization
+
+FEATURES: tuple[Callable[[Any], Any], ...] = (Beginning, Evaluation, Gradients, Regularization, Model)

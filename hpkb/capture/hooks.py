@@ -29,15 +29,23 @@ _WATCHED = {  # modules and what hooks them: a function of a module here
     "mlflow.tracking.fluent": "mlflow_run.watch_fluent",
     "accelerate.accelerator": "loggers_trainers.watch_accelerate",
     "transformers.trainer": "loggers_trainers.watch_trainer",
+    "transformers.trainer_callback": "outcome.watch_trainer_end",
     "safetensors.torch": "checkpoints.watch_safetensors",
+    "sklearn.model_selection": "splitting.watch_sklearn",
 }
 _WATCHED_LIGHTNING = {
     "{}.trainer.connectors.logger_connector.logger_connector": "loggers_trainers.watch_lightning_connector",
     "{}.core.mixins.hparams_mixin": "loggers_trainers.watch_lightning_hyperparameters",
     "{}.loggers.utilities": "loggers_trainers.watch_lightning_start",
+    "{}.callbacks.early_stopping": "outcome.watch_lightning_stopping",
 }
-for _name in ("lightning.pytorch", "pytorch_lightning"):
+_WATCHED_FABRIC = {
+    "{}.loggers.csv_logs": "loggers_trainers.watch_lightning_csv",
+    "{}.plugins.io.torch_io": "checkpoints.watch_lightning_files",
+}
+for _name, _fabric in (("lightning.pytorch", "lightning.fabric"), ("pytorch_lightning", "lightning_fabric")):
     _WATCHED.update((path.format(_name), function) for path, function in _WATCHED_LIGHTNING.items())
+    _WATCHED.update((path.format(_fabric), function) for path, function in _WATCHED_FABRIC.items())
 
 _installed = False
 
@@ -111,9 +119,9 @@ def _on_random(module: ModuleType) -> None:
 
 
 def _on_numpy(module: ModuleType) -> None:
-    from .seeds import watch_seed
+    from .seeds import watch_numpy
 
-    watch_seed(module, "seed", "numpy")
+    watch_numpy(module)
 
 
 def _on_torch(module: ModuleType) -> None:

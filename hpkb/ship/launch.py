@@ -57,14 +57,20 @@ def record(run: RunDir, record: Mapping[str, Any]) -> None:
 
 
 def record_surroundings(run: RunDir, directory: str | None = None) -> None:
-    """Records the machine and the code as tags."""
+    """Records the machine and the code as tags, and what of the code is not committed as an artifact."""
+    folder = directory or os.getcwd()
     try:
-        from hpkb.capture.environment import code, hardware
+        from hpkb.capture.environment import of_scheduler
+        from hpkb.capture.hardware import hardware
+        from hpkb.capture.repository import code, difference
 
-        tags = {**hardware(), **code(directory or os.getcwd())}
+        tags = {**hardware(), **of_scheduler(os.environ), **code(folder)}
+        changes = difference(folder) if "hpkb.code.commit" in tags else ""
     except Exception as error:  # whatever a machine may have in store: the job goes on
-        tags = {"hpkb.env.unknown": f"{type(error).__name__}: {error}"}
+        tags, changes = {"hpkb.env.unknown": f"{type(error).__name__}: {error}"}, ""
     record(run, {"type": "tags", "values": tags})
+    if changes:
+        record(run, {"type": "artifact", "path": "code/dirty.diff", "text": changes})
 
 
 def record_end(run: RunDir, returncode: int, interrupted: signal.Signals | None = None) -> None:

@@ -123,6 +123,11 @@ class RunDir:
             })  # fmt: skip
         self._supervisor.write(record)
 
+    def points(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends the metrics of one step to the supervisor's spool, which has begun; raises OSError."""
+        if self._supervisor is not None:
+            self._supervisor.points(step, time.time(), dict(values))
+
     def supervised(self) -> list[dict[str, Any]]:
         """The records of the supervisor's spool, none where it has not begun."""
         try:

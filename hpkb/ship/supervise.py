@@ -16,6 +16,7 @@ from hpkb.errors import SourceError, TrackingError
 from hpkb.ship import launch
 from hpkb.ship.address import absolute, usable
 from hpkb.ship.courier import Courier
+from hpkb.ship.gauge import Meter
 from hpkb.ship.liveness import job_alive
 from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, unshipped
 from hpkb.ship.signals import Forwarding
@@ -117,7 +118,8 @@ def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], Non
         child = launch.start(run, command)
         signals.to(child)
         started()
-        returncode = child.wait()
+        with Meter(run):
+            returncode = child.wait()
         launch.record_end(run, returncode, signals.seen)
     return returncode
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpkb.capture import redact
-from hpkb.capture.environment import code, hardware
+from hpkb.capture.hardware import hardware
+from hpkb.capture.repository import code
 
 
 def test_hardware() -> None:

@@ -1,0 +1,34 @@
+"""Who calls: the job's own code, or a library that goes about its own business."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Collection
+
+_CAPTURE = __name__.rpartition(".")[0]
+_LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
+
+
+def installed(path: str | None) -> bool:
+    """Whether the file is a part of an installed package or of Python itself."""
+    if not path or path.startswith("<frozen"):
+        return bool(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    return "site-packages" in folder or "dist-packages" in folder or folder.startswith(_LIBRARY)
+
+
+def called_by_job(through: Collection[str]) -> bool:
+    """Whether the job's code called us by way of the packages `through`, the packages of capture not counted."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__") or ""
+        if module == "__main__":
+            return True
+        if module.rpartition(".")[0] != _CAPTURE and module.partition(".")[0] not in through:
+            return not installed(frame.f_code.co_filename)
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
