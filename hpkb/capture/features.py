@@ -12,7 +12,9 @@ from typing import Any, Callable  # torch has imported it by now
 from .beginning import Beginning
 from .evaluation import Evaluation
 from .gradients import Gradients
+from .outcome import Outcome
 from .model import Model
 from .regularization import Regularization
+from .throughput import Throughput
 
-FEATURES: tuple[Callable[[Any], Any], ...] = (Beginning, Evaluation, Gradients, Regularization, Model)
+FEATURES: tuple[Callable[[Any], Any], ...] = (Beginning, Evaluation, Gradients, Regularization, Model, Outcome, Throughput)
