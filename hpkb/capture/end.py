@@ -1,6 +1,7 @@
 """How the process ended: its exception, or the status that it gave to `sys.exit`.
 
-Neither is changed. A signal that kills the process is seen by the supervisor, not here.
+Neither is changed. What only the system knows is seen by the supervisor, not here: a signal that kills the process,
+and the status of a `raise SystemExit(3)`, which leaves no trace in the interpreter.
 """
 
 from __future__ import annotations
@@ -16,7 +17,37 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-_exit_argument: Any = None
+_FRAMES = 5  # of a traceback that are recorded
+_LONGEST = 1000  # characters of a reason
+_OUTERMOST = ("<module>", "_run_module_as_main")  # the function by which a main program runs
+
+# What torch raises, beside its OutOfMemoryError, where memory is short; by where the memory was to be.
+_OUT_OF_MEMORY = {
+    "CUDA": ("CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+    "host": ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory"),
+}
+
+_exit: list[Any] = []  # the argument of the `sys.exit` that is ending the process, behind the number of the call
+_calls = 0
+
+
+class _Carried:
+    """Goes with the exception of a `sys.exit`, to learn whether the job catches it.
+
+    The interpreter drops the exception that ends it when no code of the job runs any more. One that is dropped while
+    a function runs has been caught.
+    """
+
+    def __init__(self, call: int) -> None:
+        self._call = call
+
+    def __del__(self) -> None:
+        try:
+            sys._getframe(1)
+        except (ValueError, AttributeError):  # nobody called; or the interpreter is being taken down
+            return
+        if _exit[:1] == [self._call]:
+            _exit.clear()
 
 
 def watch_end() -> None:
@@ -24,9 +55,15 @@ def watch_end() -> None:
     original = sys.exit
 
     def exit(*args: Any) -> None:
-        global _exit_argument
-        _exit_argument = args[0] if args else None
-        original(*args)
+        global _calls
+        try:
+            original(*args)
+        except SystemExit as error:
+            if _of_main_program():
+                _calls += 1
+                _exit[:] = [_calls, args[0] if args else None]
+                error.__dict__["_hpkb"] = _Carried(_calls)
+            raise
 
     exit.__doc__ = original.__doc__
     sys.exit = exit  # type: ignore[assignment]
@@ -37,25 +74,76 @@ def watch_end() -> None:
 
 def outcome() -> tuple[str, str, int | None]:
     """Returns (status, reason, exit status) of a process that is about to end; no exit status after an exception."""
-    error = getattr(sys, "last_value", None)
-    if error is not None and not hasattr(sys, "ps1"):  # Python has set it before it printed the traceback
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        text = str(error)
-        return status, (f"{type(error).__name__}: {text}" if text else type(error).__name__)[:1000], None
-    argument = _exit_argument
+    error = _last_error()
+    if error is not None:
+        return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", reason_of(error), None
+    argument = _exit[1] if _exit else None
     if argument is None or isinstance(argument, int):
         number = int(argument or 0) & 0xFF
         return "FAILED" if number else "FINISHED", f"exit status {number}", number
-    return "FAILED", f"exit status 1: {str(argument)[:500]}", 1
+    return "FAILED", f"exit status 1: {_without_secrets(str(argument)[:500])}", 1
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns an exception's type and message, behind `out of memory (host)` or `(CUDA)` where it is that."""
+    text = str(error)
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    where = out_of_memory(error)
+    return _without_secrets((f"out of memory ({where}): {reason}" if where else reason)[:_LONGEST])
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Returns where there was not enough memory, "host" or "CUDA"; None for an exception that means something else."""
+    if isinstance(error, MemoryError):
+        return "host"
+    if type(error).__name__ == "OutOfMemoryError" and type(error).__module__.partition(".")[0] == "torch":
+        return "CUDA"
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return next((where for where, signs in _OUT_OF_MEMORY.items() if any(sign in text for sign in signs)), None)
+
+
+def frames_of(error: BaseException) -> str:
+    """Returns the innermost frames of an exception, the innermost last: `train.py:12 main > model.py:30 forward`."""
+    frames = []
+    traceback = error.__traceback__
+    here = os.path.dirname(os.path.abspath(__file__))
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if os.path.dirname(code.co_filename) != here:
+            frames.append(f"{os.path.basename(code.co_filename)}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return " > ".join(frames[-_FRAMES:])
 
 
 def _at_exit() -> None:
     live = current()
     if live is not None:
         try:
+            error = _last_error()
+            if error is not None:
+                live.tags({"hpkb.end.traceback": frames_of(error)})
             live.close(*outcome())
         except Exception as error:
             live.failed("the end", error)
+
+
+def _last_error() -> BaseException | None:
+    """Returns the exception that ends the process; Python has set it before it printed the traceback."""
+    return None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
+
+
+def _of_main_program() -> bool:
+    """Whether the main program is calling; in a thread and in a handler of atexit, `sys.exit` ends no process."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_name in _OUTERMOST
+
+
+def _without_secrets(text: str) -> str:
+    from .redact import free
+
+    return free(text)
 
 
 def _hide_frames_of_capture() -> None:

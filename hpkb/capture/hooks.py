@@ -14,16 +14,26 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-_PARSERS = (  # each is hooked by the function that parsers.py has for it
-    "absl.flags._flagvalues", "click.core", "fire.core", "hydra.compose", "hydra.core.utils", "jsonargparse",
-    "omegaconf.omegaconf", "toml", "tomli", "tomllib", "transformers.hf_argparser", "typer._click.core", "tyro", "yaml",
-)  # fmt: skip
-
 _WATCHED = {  # modules and what hooks them: a function of a module here
+    "absl.flags._flagvalues": "parsers.watch_absl",
+    "argparse": "arguments.watch_arguments",
+    "click.core": "parsers.watch_click",
+    "typer._click.core": "parsers.watch_click",
+    "fire.core": "parsers.watch_fire",
+    "jsonargparse": "parsers.watch_jsonargparse",
+    "transformers.hf_argparser": "parsers.watch_transformers",
+    "tyro": "parsers.watch_tyro",
+    "hydra.compose": "omega.watch_compose",
+    "hydra.core.utils": "omega.watch_hydra",
+    "omegaconf.omegaconf": "omega.watch_omegaconf",
+    "yaml": "configuration_files.watch_yaml",
+    "toml": "configuration_files.watch_toml",
+    "tomli": "configuration_files.watch_toml",
+    "tomllib": "configuration_files.watch_toml",
     "torch.utils.tensorboard.writer": "loggers_tensorboard.watch_tensorboard",
     "tensorboardX.writer": "loggers_tensorboard.watch_tensorboard",
     "wandb.sdk.wandb_run": "loggers_wandb.watch_run",
-    "wandb.sdk.noop_run": "loggers_wandb.watch_disabled_run",
+    "wandb.sdk.lib.noop_run": "loggers_wandb.watch_disabled_run",
     "wandb.sdk.wandb_config": "loggers_wandb.watch_configuration",
     "mlflow.tracking.client": "loggers_mlflow.watch_client",
     "mlflow.tracking.fluent": "mlflow_run.watch_fluent",
@@ -61,9 +71,6 @@ def install(live: Session) -> None:
         when_imported("torch", _on_torch_of_another_rank)
         return
     watch_output()
-    when_imported("argparse", _on_argparse)
-    for name in _PARSERS:
-        when_imported(name, _on_parser)
     if any(argument.endswith(".json") for argument in getattr(sys, "argv", ())):
         from .settings import settings_of
 
@@ -92,18 +99,6 @@ def _on_torch_of_another_rank(module: ModuleType) -> None:
     from .ranks import watch_other_rank
 
     watch_other_rank(module)
-
-
-def _on_argparse(module: ModuleType) -> None:
-    from .arguments import watch_arguments
-
-    watch_arguments(module)
-
-
-def _on_parser(module: ModuleType) -> None:
-    from .parsers import watch_parser
-
-    watch_parser(module)
 
 
 def _conclude(live: Session) -> None:

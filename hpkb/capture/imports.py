@@ -18,7 +18,7 @@ class _Watcher:
     """
 
     def __init__(self) -> None:
-        self.waiting: dict[str, Callable[[ModuleType], None]] = {}
+        self.waiting: dict[str, list[Callable[[ModuleType], None]]] = {}
         self._searching: set[str] = set()
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
@@ -61,10 +61,10 @@ class _Watcher:
             pass
 
     def _imported(self, name: str, module: ModuleType) -> None:
-        then = self.waiting.pop(name, None)
+        functions = self.waiting.pop(name, [])
         if not self.waiting and self in sys.meta_path:
             sys.meta_path.remove(self)
-        if then is not None:
+        for then in functions:
             _call(name, then, module)
 
 
@@ -77,7 +77,7 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
     if module is not None:
         _call(name, then, module)
         return
-    _watcher.waiting[name] = then
+    _watcher.waiting.setdefault(name, []).append(then)
     if _watcher not in sys.meta_path:
         sys.meta_path.insert(0, _watcher)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from .metric_names import CURVES as CURVES
+from .metric_names import MetricNames, sending
 from .session import current
 
 TYPE_CHECKING = False
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-CURVES = frozenset(["train_loss", "learning_rate"])  # what capture itself records at every step
 _LONGEST = 2000  # characters of a line that is read
 _NAMES = 300  # metrics of one stream: a script that prints a table of its files is not to make a curve of each
 _CLOCKS = ("global_step", "step", "steps", "iteration", "iter", "it", "epoch")  # the first that a line has counts
@@ -43,7 +44,7 @@ def _watch(stream: Any) -> None:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
         live = current()
-        if live is not None:
+        if live is not None and not sending.depth:
             try:
                 lines.feed(live, text)
             except Exception as error:
@@ -81,9 +82,8 @@ class _Lines:
         metrics, positions = parse(line)
         if not metrics or not (live.own_script or live.is_open):
             return
-        training = live.training
-        if training is not None and training.begun:
-            metrics = {f"printed.{name}" if name in CURVES else name: value for name, value in metrics.items()}
+        names = live.part(MetricNames)
+        metrics = {names.of_printed(name): value for name, value in metrics.items()}
         step = live.step or self._own_step(next(iter(metrics)), positions)
         known = self._counts
         metrics = {name: value for name, value in metrics.items() if name in known or len(known) < _NAMES}

@@ -1,0 +1,85 @@
+"""How far the training has gone through its data, counted in the batches drawn from its DataLoaders."""
+
+from __future__ import annotations
+
+from typing import Any, Optional  # torch has imported it by now
+
+from .session import Session
+
+_LOADERS = 100  # that are told apart; some scripts make one for every pass
+
+
+class Course:
+    """How far the training has gone through one DataLoader. `short` counts the examples missing in last batches."""
+
+    def __init__(self, use: Any, loader: Any) -> None:
+        self.use = use
+        self.length = _length(loader)
+        self.batch_size, self._missing = _sizes(loader)
+        self.batches = 0
+        self.opened = 0
+        self.short = 0
+
+    def drawn(self, iterator: Any) -> None:
+        """Takes note of a batch."""
+        self.batches += 1
+        yielded = iterator._num_yielded
+        if yielded == 1:
+            self.opened += 1
+        if self._missing and yielded == self.length:
+            self.short += self._missing
+
+    @property
+    def passes(self) -> Optional[float]:
+        """How often the training has gone through the data; None for a stream, whose length is not known."""
+        return self.batches / self.length if self.length else None
+
+    @property
+    def examples(self) -> Optional[int]:
+        """The examples that this process has drawn; None where the loader's own sampler decides over a batch."""
+        return self.batches * self.batch_size - self.short if self.batch_size else None
+
+
+class Courses:
+    """The courses through the loaders that one session's job trains on."""
+
+    def __init__(self, _live: Session) -> None:
+        self._courses: dict[int, Course] = {}  # by the id of their use
+
+    def drawn(self, use: Any, iterator: Any) -> None:
+        """Takes note of a batch that was drawn with gradients on."""
+        course = self._courses.get(id(use))
+        if course is None:
+            loader = use.loader()
+            if loader is None or len(self._courses) >= _LOADERS:
+                return
+            course = self._courses[id(use)] = Course(use, loader)
+        course.drawn(iterator)
+
+    def any(self) -> bool:
+        """Whether the job trains on what a loader gives."""
+        return any(course.use.role == "training" for course in self._courses.values())
+
+    def only(self) -> Optional[Course]:
+        """Returns the course through the training data; None where that comes from several loaders, or none."""
+        found = [course for course in self._courses.values() if course.use.role == "training"]
+        return found[0] if len(found) == 1 else None
+
+
+def _length(loader: Any) -> Optional[int]:
+    try:
+        return len(loader) or None
+    except (TypeError, AttributeError, NotImplementedError):  # a stream has no length
+        return None
+
+
+def _sizes(loader: Any) -> tuple[Optional[int], int]:
+    """Returns the examples of a batch, None where they may differ, and how many are missing in a pass's last batch."""
+    size = loader.batch_size
+    if not isinstance(size, int):
+        return None, 0
+    try:
+        count = len(loader.sampler)
+    except (TypeError, AttributeError, NotImplementedError):
+        return size, 0
+    return size, 0 if loader.drop_last else -count % size
