@@ -90,10 +90,11 @@ class Evaluation:
     def _called(self, call: Call) -> None:
         """Takes note of a loss function's call."""
         graded = self._grad_enabled()
-        if graded and not self._evaluates():
+        if graded:
             if self._marking:
                 mark(call)
-            return
+            if not self._evaluates():
+                return
         if not self._is_plain(call.result):
             return
         place = None
@@ -173,10 +174,11 @@ class Evaluation:
         found.ended_at = time.time()
 
     def _trained_after_all(self, _loss: Any) -> None:
-        """Forgets losses that turn out to be a training's with its model in evaluation mode."""
-        self._trains_in_evaluation_mode = True
-        self._passes = [known for known in self._passes if not known.with_gradients]
+        """Forgets losses that turn out to be a training's, where the model stays in evaluation mode for that too."""
         self._training.before_backward.remove(self._trained_after_all)
+        if self._evaluates():
+            self._trains_in_evaluation_mode = True
+            self._passes = [known for known in self._passes if not known.with_gradients]
 
     def _stepped(self, _optimizer: Any, _step: int) -> None:
         self._training.after_step.remove(self._stepped)
@@ -190,6 +192,8 @@ class Evaluation:
         self._training.before_backward.remove(self._trained_after_all)
         seen: dict[str, list[Any]] = {}
         for one in passes:
+            if one.source is not None:
+                one.source.measured = None
             role = self._role(one)
             if role is None:
                 continue
