@@ -1,27 +1,37 @@
-"""What a data set is made of, as a digest of its content that costs a bounded time and touches no random state.
+"""What a split is made of: the digest of its content and a key for each of its examples.
 
-Nothing is ever asked of `__getitem__`, which may be random, slow or stateful: tensors and arrays are hashed in bulk,
-row by row in the order of the split, so that a subset and a copy of the same rows have the same digest.
+Every byte of a data set counts up to ALL_BYTES, whichever of its examples are chosen; a key is taken of each row, and
+the split's digest is one of its examples' keys in their order. So a subset and a copy of the same rows have the same
+digest, and a data set that several splits share is read once. Beyond that size SAMPLE_BYTES are read in blocks that are
+spread evenly: a change between two blocks is not seen then, and the record says *sample*.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
-from typing import Any, Iterator, NamedTuple, Optional, Sequence  # torch has imported it by now
+import time
+from typing import Any, Generator, Iterator, NamedTuple  # torch has imported it by now
 
-ALL_BYTES = 128 << 20  #: up to here every byte of a split is hashed: 0.2 s, and 0.5 s where rows are picked out
-SAMPLE_BYTES = 32 << 20  #: beyond it, so many bytes in blocks that are spread evenly
-ALL_ITEMS = 20_000  #: the same bound for lists, whose items are hashed one by one
-_BLOCK = 1 << 20
+from .examples import KINDS, Column, Examples, base_of, examples_of
+from .rowkeys import BLOCK, RowHasher, memory_of
+
+ALL_BYTES = 4 << 30  #: read whole up to here: about 2 s of one core at a low priority, beside the training
+MAPPED_BYTES = 1 << 30  #: the same for files mapped into memory, which may have to come from a disk
+SAMPLE_BYTES = 256 << 20  #: beyond it, so many bytes in blocks that are spread evenly
+ALL_ITEMS = 2_000_000  #: the same bound for lists, whose entries are hashed one by one
+_SLICE = 0.0003  # seconds of Python at a time, between which the training goes on
+_REST = 0.015
+
+Pass = Generator[float, None, "Keys"]  # yields how long it may rest before it goes on
 
 
 class Content(NamedTuple):
     """A split's number of examples and digest (16 hexadecimal digits).
 
     `digest_of` says what was hashed: *all* of it, a *sample* spread evenly over it, the *arrays* that a data set of
-    the script's own class holds, or only its *shape*: class and length.
+    the script's own class holds, the *fingerprint* that the data set has of itself, or only its *shape*: class and
+    length.
     """
 
     n: int
@@ -29,165 +39,237 @@ class Content(NamedTuple):
     digest_of: str
 
 
-class _Hash:
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()  # the fastest where the processor knows it
-        self.complete = True
-        self.known = True
+class Keys(NamedTuple):
+    """The keys of a data set's examples: `read` says which of them were read, None for all; `of` is one of KINDS."""
 
-    def text(self, *parts: object) -> None:
-        self._hash.update(repr(parts).encode("utf-8", "surrogatepass"))
-
-    def bytes(self, data: Any) -> None:
-        self._hash.update(data)
-
-    def result(self, n: int, of: str = "all") -> Content:
-        of = of if self.known else "shape"
-        return Content(n, self._hash.hexdigest()[:16], "sample" if of == "all" and not self.complete else of)
+    keys: Any
+    read: Any
+    of: str
+    header: str  # what is the same for all examples: classes, number formats, shapes, and arrays beside them
 
 
-def of_split(torch: Any, dataset: Any, indices: Optional[Sequence[int]] = None) -> Content:
-    """Returns the content of a data set, or of its examples at `indices`, in their order.
+def of_split(torch: Any, dataset: Any, indices: Any = None) -> Content:
+    """Returns the content of a data set, or of its examples at `indices`, in their order, read at once.
 
     Raises TypeError for a data set without length.
     """
-    dataset, indices = _base(torch, dataset, indices)
-    n = len(dataset) if indices is None else len(indices)
-    found = _Hash()
-    if isinstance(dataset, torch.utils.data.TensorDataset):
-        _rows(torch, found, dataset.tensors, indices)
-        return found.result(n)
-    if isinstance(dataset, torch.utils.data.ConcatDataset) and indices is None:
-        parts = [of_split(torch, part) for part in dataset.datasets]
-        found.text(*parts)
-        kinds = {part.digest_of for part in parts}
-        return found.result(n, next(kind for kind in ("shape", "arrays", "sample", "all") if kind in kinds))
-    if isinstance(dataset, (list, tuple)):
-        _items(torch, found, dataset, indices)
-        return found.result(n)
-    return _of_attributes(torch, found, dataset, indices, n)
+    base, chosen = base_of(torch, dataset, indices)
+    examples = examples_of(torch, base, torch)  # torch stays: nothing is dropped before this returns
+    keys = at_once(keys_of(torch, examples))
+    return content_of(torch, keys, chosen)
 
 
-def _base(torch: Any, dataset: Any, indices: Any) -> tuple[Any, Any]:
-    """Returns the data set under all subsets, and which of its examples they select."""
-    while isinstance(dataset, torch.utils.data.Subset):
-        own = dataset.indices
-        indices = own if indices is None else [own[i] for i in indices]
-        dataset = dataset.dataset
-    return dataset, indices
+def at_once(reading: Pass) -> Keys:
+    """Returns the keys without a rest."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            found: Keys = end.value
+            return found
 
 
-def _of_attributes(torch: Any, found: _Hash, dataset: Any, indices: Any, n: int) -> Content:
-    """Hashes a data set of an unknown class by the arrays and lists in it that have a row for each example."""
-    length = len(dataset)
-    found.text(type(dataset).__name__, length)
-    if indices is not None:
-        found.text("indices")
-        _rows(torch, found, [_index(torch, indices)], None)
-    held = {name: value for name, value in sorted(vars(dataset).items()) if _length(value) >= max(length, 1)}
-    for name, value in held.items():
-        found.text(name)
-        if isinstance(value, (list, tuple)):
-            _items(torch, found, value, None)
-        else:
-            _rows(torch, found, [value], None)
-    return found.result(n, "arrays" if held else "shape")
+def content_of(torch: Any, keys: Keys, chosen: Any) -> Content:
+    """Returns the content of the examples at `chosen`, of all of them where it is None."""
+    n = len(keys.keys) if chosen is None else len(chosen)
+    found = hashlib.sha256(f"{keys.header}|{n}".encode("utf-8", "surrogatepass"))
+    if keys.of in ("shape", "fingerprint"):
+        if chosen is not None:
+            found.update(indices_digest(chosen).encode())
+    elif n:
+        _update(found, keys.keys if chosen is None else keys.keys[chosen])
+    return Content(n, found.hexdigest()[:16], keys.of)
 
 
-def _length(value: Any) -> int:
-    """The rows of a tensor, an array or a list; -1 for anything else."""
-    if isinstance(value, (list, tuple)):
-        return len(value)
-    shape = getattr(value, "shape", None)
-    is_array = hasattr(value, "data_ptr") or type(value).__module__.partition(".")[0] == "numpy"
-    return int(shape[0]) if is_array and shape is not None and len(shape) else -1
+def indices_digest(chosen: Any) -> str:
+    """Returns a digest of all indices in their order, `all` where there is no choice."""
+    if chosen is None:
+        return "all"
+    found = hashlib.sha256()
+    _update(found, chosen)
+    return found.hexdigest()[:16]
 
 
-def _rows(torch: Any, found: _Hash, arrays: Sequence[Any], indices: Any) -> None:
-    """Hashes rows of tensors and arrays of the same length; all of them where they fit into ALL_BYTES."""
-    index = None if indices is None else _index(torch, indices)
-    sizes = [_row_bytes(array) for array in arrays]
-    n = len(arrays[0]) if index is None else len(index)
-    share = 1.0 if n * sum(sizes) <= ALL_BYTES else SAMPLE_BYTES / (n * sum(sizes))
-    for array, size in zip(arrays, sizes):
-        found.text(str(array.dtype).rpartition(".")[2], n, tuple(array.shape[1:]))
-        if getattr(array, "is_meta", False) or getattr(array.dtype, "hasobject", False):
-            found.known = False
-            continue
-        for start, stop in _blocks(n, size, share):
-            _hash_array(found, array[start:stop] if index is None else _at(array, index[start:stop]))
-    found.complete = found.complete and share == 1.0
+def without_data(examples: Examples, chosen: Any) -> Content:
+    """Returns what is known of a split whose data could not be read to the end."""
+    found = hashlib.sha256(f"{examples.name}|{examples.n}|{indices_digest(chosen)}".encode())
+    return Content(examples.n if chosen is None else len(chosen), found.hexdigest()[:16], "shape")
 
 
-def _at(array: Any, index: Any) -> Any:
-    if hasattr(array, "data_ptr"):
-        return array.detach().index_select(0, index.to(array.device))
-    return array[index.tolist()]
+def keys_of(torch: Any, examples: Examples) -> Pass:
+    """Reads a data set and returns its keys; raises Gone where the data went meanwhile."""
+    if examples.parts:
+        return (yield from _keys_of_parts(torch, examples))
+    header = f"{examples.name if examples.kind != 'all' else ''}|{[column.signature for column in examples.columns]}"
+    keys = torch.zeros(examples.n, dtype=torch.int64, device="cpu")
+    if examples.kind in ("shape", "fingerprint"):
+        return Keys(keys, None, examples.kind, f"{header}|{examples.n}|{examples.fingerprint}")
+    ranges = [*_ranges(examples)]
+    known = True
+    for salt, column in enumerate(examples.columns):
+        add = _add_items if column.of_items else _add_rows
+        known &= yield from add(torch, column, salt, ranges, keys)
+    for column in examples.whole:
+        header += yield from _digest_whole(torch, column)
+    complete = ranges == [(0, examples.n)] and not any(_too_large(column) for column in examples.whole)
+    kind = examples.kind if complete else min(examples.kind, "sample", key=KINDS.index)
+    return Keys(keys, None if complete else _mask(torch, examples.n, ranges), kind if known else "shape", header)
 
 
-def _row_bytes(array: Any) -> int:
-    size = array.element_size() if hasattr(array, "element_size") else array.itemsize
-    for length in array.shape[1:]:
-        size *= int(length)
-    return int(size)
+def _keys_of_parts(torch: Any, examples: Examples) -> Pass:
+    found, reads = [], []
+    for part, chosen in examples.parts:
+        keys = yield from keys_of(torch, part)
+        read = torch.ones(part.n, dtype=torch.bool, device="cpu") if keys.read is None else keys.read
+        found.append(keys._replace(keys=keys.keys if chosen is None else keys.keys[chosen]))
+        reads.append(read if chosen is None else read[chosen])
+    of = min((keys.of for keys in found), key=KINDS.index, default="all")
+    read = torch.cat(reads) if of == "sample" else None
+    headers = [keys.header for keys in found]
+    header = headers[0] if len(set(headers)) == 1 else repr(headers)  # joined parts of one kind are one data set
+    return Keys(torch.cat([keys.keys for keys in found]), read, of, header)
 
 
-def _blocks(n: int, row: int, share: float) -> Iterator[tuple[int, int]]:
-    """Yields ranges of rows of about a megabyte each: all of them, or a share that is spread evenly."""
-    rows = max(1, _BLOCK // max(row, 1))
-    stride = rows if share == 1.0 else max(rows, int(rows / share))
+def _too_large(column: Column) -> bool:
+    return column.length * column.row_bytes > (MAPPED_BYTES if column.mapped else ALL_BYTES)
+
+
+def _ranges(examples: Examples) -> Iterator[tuple[int, int]]:
+    """Yields the ranges of examples to read: all of them at once, or blocks that are spread evenly."""
+    n, row = examples.n, sum(column.row_bytes for column in examples.columns)
+    listed = any(column.of_items for column in examples.columns)
+    large = any(_too_large(column) for column in examples.columns) or n * row > ALL_BYTES
+    if not large and not (listed and n > ALL_ITEMS):
+        yield 0, n
+        return
+    most = SAMPLE_BYTES // max(row, 1)
+    share = min(most, ALL_ITEMS) if listed else most
+    rows = max(1, min(BLOCK // 4 // max(row, 1), share // 100 or 1))
+    stride = max(rows, n * rows // max(share, 1))
     for start in range(0, n, stride):
         yield start, min(start + rows, n)
 
 
-def _hash_array(found: _Hash, rows: Any) -> None:
-    if not hasattr(rows, "data_ptr"):
-        found.bytes(rows.tobytes())
-        return
-    rows = rows.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    if rows.numel():
-        found.bytes((ctypes.c_char * (rows.numel() * rows.element_size())).from_address(rows.data_ptr()))
+def _mask(torch: Any, n: int, ranges: list[tuple[int, int]]) -> Any:
+    mask = torch.zeros(n, dtype=torch.bool, device="cpu")
+    for start, stop in ranges:
+        mask[start:stop] = True
+    return mask
 
 
-def _index(torch: Any, indices: Any) -> Any:
-    if isinstance(indices, torch.Tensor):
-        return indices.detach().cpu().to(torch.int64)
-    if isinstance(indices, range):
-        return torch.arange(indices.start, indices.stop, indices.step)
-    return torch.as_tensor(indices if hasattr(indices, "dtype") else list(indices), dtype=torch.int64)
+def _add_rows(
+    torch: Any, column: Column, salt: int, ranges: list[tuple[int, int]], keys: Any
+) -> Generator[float, None, bool]:
+    """Adds the keys of an array's rows, block by block, with no strong reference in between."""
+    hasher = RowHasher(torch, column.row_bytes, salt)
+    for start, stop in ranges:
+        for first in range(start, stop, hasher.rows):
+            last = min(first + hasher.rows, stop)
+            block = yield from _on_cpu(torch, column.rows(first, last))
+            keys[first:last] += hasher.keys(block)
+            del block
+            yield 0.0
+    column.data()  # raises where it was changed while it was read
+    return True
 
 
-def _items(torch: Any, found: _Hash, items: Sequence[Any], indices: Any) -> None:
-    """Hashes a list's items one by one, or ALL_ITEMS of them spread evenly over a longer one."""
-    chosen = range(len(items)) if indices is None else indices
-    stride = -(-len(chosen) // ALL_ITEMS) or 1
-    found.complete = found.complete and stride == 1
-    found.text(len(chosen))
-    budget = ALL_BYTES
-    for i in range(0, len(chosen), stride):
-        budget -= _value(found, items[int(chosen[i])])
-        if budget < 0:
-            found.complete = False
-            return
+def _add_items(
+    torch: Any, column: Column, salt: int, ranges: list[tuple[int, int]], keys: Any
+) -> Generator[float, None, bool]:
+    """Adds the keys of a list's entries, and returns whether all of them are of kinds whose value is known."""
+    known, since = True, time.perf_counter()
+    person = b"%d" % salt
+    for start, stop in ranges:
+        for first in range(start, stop, 64):
+            items = column.data()[first : min(first + 64, stop)]
+            found = []
+            for item in items:
+                digest = hashlib.blake2b(digest_size=8, person=person)
+                known = _value(digest, item) and known
+                found.append(int.from_bytes(digest.digest(), "little", signed=True))
+                if time.perf_counter() - since > _SLICE:
+                    yield _REST
+                    since = time.perf_counter()
+            del items
+            keys[first : first + len(found)] += torch.tensor(found, dtype=torch.int64, device="cpu")
+    column.data()
+    return known
 
 
-def _value(found: _Hash, value: Any, depth: int = 0) -> int:
-    """Hashes one value and returns about how many bytes it had."""
-    if value is None or isinstance(value, (bool, int, float, complex, bytes)):
-        found.text(value)
-        return len(value) if isinstance(value, bytes) else 8
-    if isinstance(value, str):  # of a path the last two parts: the folder of the data differs between machines
-        found.text(os.sep.join(value.rsplit(os.sep, 2)[-2:]) if os.path.isabs(value) else value)
-        return len(value)
+def _digest_whole(torch: Any, column: Column) -> Generator[float, None, str]:
+    """Returns the digest of something that is not divided into examples, such as a stream of tokens."""
+    found = hashlib.sha256()
+    rows = max(1, BLOCK // max(column.row_bytes, 1))
+    stride = rows
+    if _too_large(column):
+        stride = column.length * column.row_bytes // SAMPLE_BYTES * rows
+    for first in range(0, column.length, stride):
+        block = column.rows(first, min(first + rows, column.length))
+        if column.of_items:
+            for item in block:
+                _value(found, item)
+            yield _REST
+        else:
+            block = yield from _on_cpu(torch, block)
+            _update(found, block)
+            yield 0.0
+        del block
+    column.data()
+    return f"|{column.name}:{column.signature}:{column.length}:{found.hexdigest()[:16]}"
+
+
+def _on_cpu(torch: Any, block: Any) -> Generator[float, None, Any]:
+    """Returns a block of rows on the CPU; from a GPU it comes on a stream of its own, without making anyone wait."""
+    if not getattr(block, "is_cuda", False):
+        return block.detach().cpu() if hasattr(block, "data_ptr") else block
+    block = block.detach()
+    stream = torch.cuda.Stream(block.device)
+    with torch.cuda.stream(stream):
+        pinned = torch.empty(block.shape, dtype=block.dtype, device="cpu", pin_memory=True)
+        pinned.copy_(block, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(stream)
+    while not event.query():
+        yield 0.001
+    return pinned
+
+
+def _value(found: Any, value: Any, depth: int = 0) -> bool:
+    """Hashes one value and returns whether it is of a kind whose value is known."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, complex, bytes):
+        found.update(repr(value).encode() + b"\0")
+        return True
+    if kind is str:  # of a path the last two parts: the folder of the data differs between machines
+        text = os.sep.join(value.rsplit(os.sep, 2)[-2:]) if os.path.isabs(value) else value
+        found.update(text.encode("utf-8", "surrogatepass") + b"\1")
+        return True
     if isinstance(value, (list, tuple)) and depth < 4:
-        found.text(len(value))
-        return sum(_value(found, item, depth + 1) for item in value)
+        found.update(b"(%d" % len(value))
+        return _each(_value(found, item, depth + 1) for item in value)
     if isinstance(value, dict) and depth < 4:
-        return sum(_value(found, item, depth + 1) for pair in value.items() for item in pair)
-    if hasattr(value, "data_ptr") or (hasattr(value, "tobytes") and hasattr(value, "dtype")):
-        found.text(str(value.dtype).rpartition(".")[2], tuple(value.shape))
-        _hash_array(found, value)
-        return int(_row_bytes(value[None]))
-    found.text(type(value).__name__)
-    found.known = False
-    return 8
+        return _each(_value(found, item, depth + 1) for pair in value.items() for item in pair)
+    on_cpu = getattr(value, "is_cpu", not hasattr(value, "data_ptr"))
+    if on_cpu and hasattr(value, "dtype") and (hasattr(value, "data_ptr") or hasattr(value, "flags")):
+        return _array_value(found, value)
+    found.update(kind.__name__.encode())
+    return False
+
+
+def _each(known: Iterator[bool]) -> bool:
+    """Whether all are true; unlike `all` it goes on after the first that is not."""
+    return False not in list(known)
+
+
+def _array_value(found: Any, value: Any) -> bool:
+    if getattr(value.dtype, "hasobject", False):
+        return False
+    found.update(f"{str(value.dtype).rpartition('.')[2]}{tuple(value.shape)}".encode())
+    _update(found, value)
+    return True
+
+
+def _update(found: Any, rows: Any) -> None:
+    kept, memory = memory_of(rows)  # what is kept may be a copy that nothing else holds
+    found.update(memory)
+    del kept

@@ -93,11 +93,10 @@ class Session:
         if values:
             self._record({"type": "tags", "values": dict(values)}, opens=False)
 
-    def split(self, role: str, dataset: str, n: int, digest: str, digest_of: str) -> None:
+    def split(self, role: str, dataset: str, n: int, digest: str, digest_of: str, **fields: Any) -> None:
         """Records one data split."""
-        self._record(
-            {"type": "split", "role": role, "dataset": dataset, "n": n, "digest": digest, "digest_of": digest_of}
-        )
+        known = {"role": role, "dataset": dataset, "n": n, "digest": digest, "digest_of": digest_of}
+        self._record({"type": "split", **known, **fields})
 
     def note(self, kind: str, **fields: Any) -> None:
         """Records something else, `{"type": kind, ...}`; it waits until something else has opened the spool.

@@ -9,16 +9,25 @@ from typing import Any
 from hpkb.capture import redact
 from hpkb.capture.spool import Points
 from hpkb.names import canonical, lookup
-from hpkb.ship.keys import encode_key, long_key, param_text, same_value, tag_text
+from hpkb.ship.keys import (
+    artifact_path,
+    artifact_text,
+    encode_key,
+    long_key,
+    param_text,
+    same_value,
+    tag_text,
+)
 from hpkb.ship.store import MAX_METRICS, MAX_PARAMS, Point, Recorded, Split
 
 LONG_NAME = "hpkb.key."
 COMMIT = "hpkb.code.commit"
+MAX_ARTIFACTS = 8  # of up to a few MB each
 
 
 @dataclass
 class Batch:
-    """Records on their way: what they say, and up to where in each file they reach.
+    """Records on their way to one MLflow run.
 
     `known` are the params and tags that the run has or will have with this batch; the first value of a param keeps
     its name, another one goes under `NAME.2`.
@@ -30,7 +39,7 @@ class Batch:
     tags: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
-    positions: dict[str, int] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)  # texts, by their path among the run's artifacts
     width: int = 1  # points of the last record
 
     @classmethod
@@ -41,11 +50,12 @@ class Batch:
     @property
     def full(self) -> bool:
         """Whether another record like the last one would not fit into the same requests."""
-        return len(self.points) + self.width > MAX_METRICS or max(len(self.params), len(self.tags)) >= MAX_PARAMS
+        several = max(len(self.params), len(self.tags)) >= MAX_PARAMS or len(self.artifacts) >= MAX_ARTIFACTS
+        return several or len(self.points) + self.width > MAX_METRICS
 
     def clear(self) -> None:
         """Forgets what has been acknowledged; what the run has stays known."""
-        for part in (self.params, self.tags, self.points, self.splits, self.positions):
+        for part in (self.params, self.tags, self.points, self.splits, self.artifacts):
             part.clear()
 
     def add_points(self, points: Points, rank: int) -> None:
@@ -63,6 +73,8 @@ class Batch:
             self.add_tags(record["values"])
         elif record.get("type") == "split":
             self._add_split(record)
+        elif record.get("type") == "artifact":
+            self.artifacts[artifact_path(str(record["path"]))] = artifact_text(str(record["text"]))
 
     def add_params(self, values: Mapping[str, Any]) -> None:
         """Adds params under their names, or under `NAME.N` where the run has another value of that name."""
@@ -99,7 +111,9 @@ class Batch:
         self.splits.append(Split(role, str(record.get("dataset")), digest, n, str(record.get("digest_of", "all"))))
         tag = f"hpkb.split.{role}"
         if self.known_tags.get(f"{tag}.digest", digest) == digest:  # the tags tell of a role's first set
-            self.add_tags({f"{tag}.digest": digest} | ({} if n is None else {f"{tag}.n": n}))
+            facts = {name: record.get(name) for name in ("n", "indices", "sampler", "balance", "digest_of")}
+            told = {f"{tag}.{name}": value for name, value in facts.items() if value is not None}
+            self.add_tags({f"{tag}.digest": digest} | told)
 
     def _key(self, name: str) -> str:
         key = encode_key(name)

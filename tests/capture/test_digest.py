@@ -51,7 +51,7 @@ def test_strides_gradients_and_number_formats_do_not_matter() -> None:
 def test_large_data_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest, "ALL_BYTES", 1000)
     monkeypatch.setattr(digest, "SAMPLE_BYTES", 400)
-    monkeypatch.setattr(digest, "_BLOCK", 100)
+    monkeypatch.setattr(digest, "BLOCK", 400)
     sampled = of(WHOLE)
     assert sampled.digest_of == "sample"
     assert sampled == of(torch.utils.data.TensorDataset(X.clone(), Y.clone()))
@@ -62,13 +62,15 @@ def test_large_data_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(changed[80:])
 
 
-def test_lists() -> None:
+def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [(X[i], int(Y[i]), f"name{i}") for i in range(100)]
     assert of(items).digest_of == "all"
     assert of(items) == of(list(items)) != of(items[::-1])
     assert of(SUBSET(items, [3, 4])) == of(items[3:5])
     assert of([object()] * 3).digest_of == "shape"
-    assert of(list(range(50_000))).digest_of == "sample"
+    assert of([*map(str, range(3000))]).digest_of == "all"
+    monkeypatch.setattr(digest, "ALL_ITEMS", 2000)
+    assert of([*map(str, range(3000))]).digest_of == "sample"
 
 
 def test_paths_of_another_machine() -> None:

@@ -1,0 +1,113 @@
+"""A thread beside the training that reads data sets, at a low priority and without a hand in the job.
+
+It is there only while there is something to read. It is not known to `threading`, so the job neither sees nor waits for
+it; the end waits for it a stated time. Its calls of torch use one thread: the pool of the job's own stays the job's.
+"""
+
+from __future__ import annotations
+
+import _thread
+import collections
+import ctypes
+import os
+import sys
+import threading
+import time
+from typing import Any, Callable, Iterator  # torch has imported it by now
+
+from .session import Session
+
+PATIENCE = 5.0  #: seconds that the end of the job waits for what is still being read
+_LOWER = 10  # the priority: a tenth of what the training gets where both want the same core
+
+
+class Reader:
+    """Goes through iterators, one after the other; each yields the seconds that it may rest."""
+
+    def __init__(self, live: Session, torch: Any, between: Callable[[], None]) -> None:
+        self._live = live
+        self._between = between  # called between two pieces of work
+        self._torch = torch
+        self._waiting: collections.deque[Iterator[float]] = collections.deque()
+        self._lock = threading.Lock()
+        self._running = False
+        self._ended = threading.Event()
+        self._hurry = threading.Event()
+        self._stop = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being read."""
+        return not self._running
+
+    def add(self, work: Iterator[float]) -> None:
+        """Has the thread go through an iterator after those that it was given before."""
+        with self._lock:
+            self._waiting.append(work)
+            if self._running:
+                return
+            self._running = True
+            self._ended.clear()
+        _thread.start_new_thread(self._run, ())
+
+    def finish(self, patience: float = PATIENCE) -> None:
+        """Returns when all is read, or after `patience` seconds; nothing is read after that."""
+        self._hurry.set()
+        if self._running and not self._ended.wait(patience):
+            self._stop = True
+            self._ended.wait(patience)
+
+    def _run(self) -> None:
+        try:
+            _step_back(self._torch)
+        except Exception as error:
+            self._live.failed("the priority of reading", error)
+        while True:
+            with self._lock:
+                if self._stop or not self._waiting:
+                    self._running = False
+                    self._ended.set()
+                    return
+                work = self._waiting.popleft()
+            self._go_through(work)
+            del work
+
+    def _go_through(self, work: Iterator[float]) -> None:
+        try:
+            for rest in work:
+                if self._stop:
+                    return
+                self._between()
+                if rest:
+                    self._rest(rest)
+        except Exception as error:
+            self._live.failed("a data split", error)
+
+    def _rest(self, seconds: float) -> None:
+        if not self._hurry.is_set():
+            time.sleep(seconds)
+        elif seconds < 0.01:  # waits for a device
+            time.sleep(0.0005)
+
+
+def _step_back(torch: Any) -> None:
+    """Gives this thread a low priority, and one thread of OpenMP."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LOWER)
+    torch.get_num_threads()  # from here on torch does not set it for this thread any more
+    library = _openmp()
+    if library is not None:
+        library.omp_set_num_threads(1)  # of the calling thread alone; torch's own function is for all threads
+
+
+def _openmp() -> Any:
+    """Returns the OpenMP library that torch has loaded, None where it is not found."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            paths = {line.split(None, 5)[-1].strip() for line in maps if "omp" in line and ".so" in line}
+    except OSError:
+        return None
+    for path in sorted(paths):
+        if os.path.basename(path).startswith(("libgomp", "libiomp", "libomp")):
+            return ctypes.CDLL(path)
+    return None
