@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from typing import Any, NamedTuple  # torch has imported it by now
+from typing import Any, Mapping, NamedTuple  # torch has imported it by now
 
 from .patch import call_after
 from .session import Session
@@ -24,6 +24,12 @@ _WORDS = {
     "ReduceLROnPlateau": "plateau",
     "StepLR": "step",
 }
+_CERTAIN = frozenset(
+    (
+        "constant", "cosine", "cyclical", "exponential", "inverse_sqrt", "linear", "multistep", "one_cycle", "plateau",
+        "polynomial", "step", "warm_restarts",
+    )
+)  # fmt: skip
 _NOT_ARGUMENTS = ("self", "optimizer", "last_epoch", "verbose")
 
 
@@ -31,7 +37,8 @@ class _Made(NamedTuple):
     """One scheduler of the job, without a reference that would keep anything of the job alive."""
 
     scheduler: weakref.ref[Any]
-    word: str
+    kind: str  # its class, with those that it is made of
+    word: str  # "" where only the course of the rate shows what it is
     arguments: dict[str, Any]
     is_warmup: bool
     inner: tuple[int, ...]  # the ids of the schedulers that it is made of
@@ -63,16 +70,20 @@ def _note(scheduler: Any, kind: str, arguments: dict[str, Any]) -> None:
     """Notes a scheduler; the outermost of torch's constructors returns last, so its word stands."""
     for number in [number for number, made in _made.items() if made.scheduler() in (None, scheduler)]:
         del _made[number]
-    if kind in ("LRScheduler", "_LRScheduler"):  # the word stays only for a class of the script's own
-        _made[id(scheduler)] = _Made(weakref.ref(scheduler), type(scheduler).__name__, {}, False, ())
+    reference, name = weakref.ref(scheduler), type(scheduler).__name__
+    if kind in ("LRScheduler", "_LRScheduler"):  # a class of the script's own
+        _made[id(scheduler)] = _Made(reference, name, "", {}, False, ())
         return
     inner = tuple(id(part) for part in arguments.get("schedulers", ()))
-    word, plain = _tell(kind, arguments, [_made[number] for number in inner if number in _made])
-    _made[id(scheduler)] = _Made(weakref.ref(scheduler), word, plain, _is_warmup(kind, arguments), inner)
+    parts = [_made[number] for number in inner if number in _made]
+    word, plain = _tell(kind, arguments, parts)
+    if parts:
+        name += f"({', '.join(part.kind for part in parts)})"
+    _made[id(scheduler)] = _Made(reference, name, word, plain, _is_warmup(kind, arguments), inner)
 
 
 def describe_schedule(optimizer: Any) -> dict[str, Any]:
-    """Returns `lr_schedule` and its arguments `lr_schedule.NAME` for an optimizer; nothing where it has no scheduler.
+    """Returns `lr_schedule`, its arguments and class as `lr_schedule.NAME`; nothing where there is no scheduler.
 
     Several schedulers at work at once are joined with a plus. Of a warm-up followed by another schedule the other
     gives its name, and `lr_schedule.warmup` the steps of the scheduler before it.
@@ -82,10 +93,19 @@ def describe_schedule(optimizer: Any) -> dict[str, Any]:
     outer = [made for made in mine if id(made.scheduler()) not in inner]
     if not outer:
         return {}
-    values: dict[str, Any] = {"lr_schedule": "+".join(dict.fromkeys(made.word for made in outer))}
+    values: dict[str, Any] = {}
+    if all(made.word for made in outer):
+        values["lr_schedule"] = "+".join(dict.fromkeys(made.word for made in outer))
     for made in outer:
         values.update({f"lr_schedule.{name}": value for name, value in made.arguments.items()})
+    values["lr_schedule.class"] = "+".join(dict.fromkeys(made.kind for made in outer))
     return values
+
+
+def is_certain(described: Mapping[str, Any]) -> bool:
+    """Whether the word of a described schedule is its shape; torch's LinearLR may as well be a warm-up by itself."""
+    rising = described.get("lr_schedule.start_factor", 1) < described.get("lr_schedule.end_factor", 1)
+    return described.get("lr_schedule") in _CERTAIN and not rising
 
 
 def _tell(kind: str, arguments: dict[str, Any], parts: list[_Made]) -> tuple[str, dict[str, Any]]:
@@ -93,18 +113,23 @@ def _tell(kind: str, arguments: dict[str, Any], parts: list[_Made]) -> tuple[str
     if kind == "SequentialLR":
         return _sequence(list(arguments["milestones"]), parts)
     if kind == "ChainedScheduler":
-        return "+".join(dict.fromkeys(part.word for part in parts)), {}
+        return _joined(parts), {}
     if kind == "LambdaLR":
         return _function(arguments["lr_lambda"])
     if kind == "ConstantLR":  # torch's holds the rate at a fraction of itself for a while
         return ("constant", {}) if arguments["factor"] == 1 else ("constant_warmup", _plain(arguments))
-    return _WORDS.get(kind, kind), _plain(arguments)
+    return _WORDS.get(kind, ""), _plain(arguments)
 
 
 def _sequence(milestones: list[int], parts: list[_Made]) -> tuple[str, dict[str, Any]]:
     if len(parts) == 2 and parts[0].is_warmup:
         return parts[1].word, {**parts[1].arguments, "warmup": milestones[0]}
-    return "+".join(part.word for part in parts), {"milestones": str(milestones)}
+    return _joined(parts), {"milestones": str(milestones)}
+
+
+def _joined(parts: list[_Made]) -> str:
+    words = dict.fromkeys(part.word for part in parts)
+    return "" if "" in words else "+".join(words)
 
 
 def _is_warmup(kind: str, arguments: dict[str, Any]) -> bool:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import functools
+from time import perf_counter
 from typing import Any, Callable, Iterator  # torch has imported it by now
 
+from .compilation import watch_compile
+from .checkpoints import watch_checkpoints
+from .averaging import watch_averaging
+from .clipping import watch_clipping
 from .imports import when_imported
+from .initialization import watch_initialization
+from .loss_functions import watch_loss_functions
+from .modules import unwatch_modules, watch_modules
 from .optimizer import number
+from .outcome import watch_states
 from .patch import call_after
+from .precision import watch_scaler
+from .regularization import watch_mixing
 from .scheduler import watch_schedulers
 from .session import Session, current
+from .splitting import watch_random_split
 from .training import training_of
 
 
@@ -22,10 +34,21 @@ def watch_torch(torch: Any) -> None:
     when_imported("torch._dynamo", _skip_capture)
     register_optimizer_step_post_hook(_stepped)
     call_after(Optimizer, "__init__", _created)
+    watch_modules(torch)
+    watch_initialization(torch)
+    watch_compile(torch)
+    watch_scaler(torch)
     _watch_backward(torch)
+    watch_loss_functions(torch)
+    watch_mixing(torch)
+    watch_checkpoints(torch)
+    watch_states(torch)
     watch_schedulers(lr_scheduler)
+    watch_clipping(torch)
+    watch_averaging(torch)
     call_after(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler, "scale", _scaled)
     call_after(DataLoader, "__iter__", _opened)
+    watch_random_split(torch)
     _watch_batches(dataloader._BaseDataLoaderIter)
 
 
@@ -33,6 +56,7 @@ def _skip_capture(dynamo: Any) -> None:
     """Tells torch.compile to run capture as it is rather than to compile it along with the job."""
     from torch._dynamo import trace_rules
 
+    unwatch_modules()
     trace_rules.add(__package__)
 
 
@@ -110,14 +134,17 @@ def _watch_batches(iterators: Any) -> None:
 
     @functools.wraps(original)
     def __next__(self: Any) -> Any:
+        self._hpkb_asked_at = asked_at = perf_counter()
         try:
             batch = original(self)
         except BaseException as error:
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next
             if isinstance(error, StopIteration):
+                self._hpkb_waited = perf_counter() - asked_at
                 _note_batch(self, exhausted=True)
             raise
+        self._hpkb_waited = perf_counter() - asked_at
         _note_batch(self, exhausted=False)
         return batch
 
@@ -130,10 +157,12 @@ def _note_batch(iterator: Any, exhausted: bool) -> None:
     if live is None or use is None:
         return
     try:
-        loaders = (live.training or training_of(live)).loaders
+        training = live.training or training_of(live)
         if not exhausted:
-            loaders.drawn(use)
+            training.loaders.drawn(use)
         elif use.role is None:
-            loaders.evaluated(use)
+            training.loaders.evaluated(use)
+        if training.after_batch:
+            training.after_batch.tell(use, iterator, exhausted)
     except Exception as error:
         live.failed("a batch", error)

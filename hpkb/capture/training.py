@@ -10,36 +10,54 @@ from __future__ import annotations
 import collections
 import time
 import weakref
-from typing import Any, NamedTuple, Optional, Union  # torch has imported it by now
+from typing import Any, Callable, NamedTuple, Optional, Union  # torch has imported it by now
 
+from .accumulation import SETTLED, Accumulation
 from .environment import of_process
 from .features import FEATURES
 from .listeners import Listeners
-from .loader import Loaders, world_size
+from .loader import Loaders
 from .losses import Late, read
-from .optimizer import describe_optimizer, number_now
-from .scheduler import describe_schedule
+from .optimizer import describe_added, describe_optimizer, number
+from .rates import Rates
+from .schedule import Schedule
 from .seeds import record_seeds
 from .session import Session
 
-_SETTLED = 3  # steps after which the number of passes a step is taken for known; the first may be a part of one
-_SCHEDULE_OPTIONS = ("schedule", "scheduler", "lr_schedule", "lr_scheduler", "lr_scheduler_type", "sched")
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 
 Reading = Union[float, Late]
 
 
 class Track:
-    """One optimizer's course: its number among the job's optimizers and the range of its rate."""
+    """One optimizer's course: its number among the job's (0 for one that only wraps another), its steps and rate."""
 
-    def __init__(self, optimizer: Any, number: int, main: int) -> None:
+    def __init__(self, optimizer: Any, number: int, main: int, stepped_at: int) -> None:
         self.optimizer = weakref.ref(optimizer)
         self.number = number
         self.main = main
-        self.stepped_at = -1
-        self.lowest, self.highest = float("inf"), float("-inf")
+        self.groups = len(optimizer.param_groups)
+        self.stepped_at = stepped_at
+        self.steps = 0
+        self.rate: Optional[float] = None
+        self.rates: Optional[Rates] = None
         self.leading = ("train_loss", "learning_rate")  # the names of its curves at a step that it leads
         self.following = (f"train_loss.{number}", f"learning_rate.{number}")
+
+    def moved(self, rate: float) -> None:
+        """Takes note of a rate that is not that of the step before."""
+        if self.rates is None:
+            self.rates = Rates(self.steps, rate)
+        else:
+            self.rates.changed(self.steps, rate)
+        self.rate = rate
+
+
+class Measured(NamedTuple):
+    """A value that belongs to the next optimizer step; `then` is told the number if that step leads."""
+
+    reading: Reading
+    then: Optional[Callable[[float], None]] = None
 
 
 class Waiting(NamedTuple):
@@ -48,7 +66,7 @@ class Waiting(NamedTuple):
     step: int
     time: float
     values: dict[str, float]
-    late: dict[str, tuple[list[Reading], float]]  # readings and what their mean is multiplied by
+    late: dict[str, tuple[list[Reading], float, Optional[Callable[[float], None]]]]  # the mean is times the number
 
 
 class Training:
@@ -61,16 +79,17 @@ class Training:
         self.before_backward = Listeners(live)  # told the loss, unscaled
         self.after_backward = Listeners(live)  # told nothing; of a backward pass that raised not at all
         self.at_begin = Listeners(live)  # told an optimizer and its number (from 1), at its first step, after it ran
+        self.after_batch = Listeners(live)  # told a DataLoader's use, its iterator, and whether that is exhausted
         self.after_step = Listeners(live)  # told the leading optimizer and the step, after it ran and was recorded
         self.created: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
         self._tracks: dict[int, Track] = {}
+        self.passes = 0  # backward passes since the last step of any optimizer
+        self.with_step: dict[str, Measured] = {}  # what a feature has recorded along with the next step
+        self.clip_measures_norm = False  # whether the script's own clipping tells the gradient norm
         self._losses: list[Reading] = []
-        self._passes = 0
-        self._divisors: set[Optional[float]] = set()
-        self._factor = 1.0  # undoes the script's own division of its loss
-        self._counts: list[int] = []  # passes of each of the first steps
+        self._accumulation = Accumulation(live, torch, self.loaders)
         self._waiting: collections.deque[Waiting] = collections.deque()
-        self._schedule: dict[str, Any] = {}
+        self._schedule = Schedule(live)
         live.closing.append(self.finish)
         for feature in FEATURES:
             self._add(feature)
@@ -89,11 +108,11 @@ class Training:
     def backward(self, loss: Any) -> None:
         """Takes note of a backward pass from `loss`, before it runs."""
         loss = getattr(loss, "_hpkb_unscaled", loss)  # mixed precision calls it on a scaled one
-        self._passes += 1
+        self.passes += 1
         if self.loaders.latest is not None and self.loaders.latest.role != "training":
             self.loaders.trained()
-        if self._live.step < _SETTLED:
-            self._divisors.add(_divisor(loss))
+        if self._live.step < SETTLED:
+            self._accumulation.passed(loss)
         value = read(self._torch, loss)
         if value is not None:
             self._losses.append(value)
@@ -106,26 +125,34 @@ class Training:
         track = self._tracks.get(id(optimizer))
         if track is None or track.optimizer() is not optimizer:
             track = self._begin(optimizer)
+        if not track.number:
+            return
         leads = track.stepped_at == live.step
         if leads:
             live.step += 1
         track.stepped_at = live.step
-        losses, self._losses = self._losses, []
-        passes, self._passes = self._passes, 0
-        if leads and live.step <= _SETTLED:
+        track.steps += 1
+        losses, passes = self._losses, self.passes
+        if passes:
+            self._losses, self.passes = [], 0
+        if leads and live.step <= SETTLED:
             self._settle(passes, with_closure)
+        if with_closure and len(losses) > 1:
+            losses = losses[: self._accumulation.passes or 1]  # a closure may run several times, the first at the start
         loss_name, rate_name = track.leading if leads else track.following
         values: dict[str, float] = {}
         rate = optimizer.param_groups[track.main]["lr"]
         if type(rate) is not float:
-            rate = number_now(rate)
+            rate = number(rate)
         if rate is not None:
             values[rate_name] = rate
-            if not track.lowest <= rate <= track.highest:
-                track.lowest, track.highest = min(track.lowest, rate), max(track.highest, rate)
-        if losses:
-            self._record(loss_name, losses[:1] if with_closure else losses, values)
-        elif values:
+            if rate != track.rate:
+                track.moved(rate)
+        if self.with_step or self._waiting or (losses and type(losses[0]) is not float):
+            self._record(track, leads, loss_name, losses, values)
+        elif losses or values:
+            if losses:
+                values[loss_name] = _mean(losses) * self._accumulation.factor
             live.points(live.step, values)
         if leads and self.after_step:
             self.after_step.tell(optimizer, live.step)
@@ -135,103 +162,88 @@ class Training:
         reading = read(self._torch, value)
         if reading is None:
             raise ValueError(f"the value of '{name}' cannot be read now")
-        self._waiting.append(Waiting(step, time.time(), {}, {name: ([reading], 1.0)}))
+        self._waiting.append(Waiting(step, time.time(), {}, {name: ([reading], 1.0, None)}))
 
     def finish(self) -> None:
         """Records what is only known at the end, and what was still on its way."""
         self._deliver(time.monotonic() + _PATIENCE)
         self._live.dropped += len(self._waiting)
         self.loaders.settle()
-        if self._live.step < _SETTLED:
-            self._conclude()
+        if self._live.step < SETTLED:
+            self._accumulation.conclude()
         for track in self._tracks.values():
-            if track.lowest > track.highest:
-                continue
-            values: dict[str, Any] = {_prefix(track.number) + "peak_learning_rate": track.highest}
-            if track.number == 1 and self._schedule.get("lr_schedule", "lambda") == "lambda":
-                values.update(self._schedule_seen(moved=track.lowest != track.highest))
-            self._live.params(values, "optimizer")
+            if track.number:
+                self._live.params(self._course(track), "optimizer")
+
+    def _course(self, track: Track) -> dict[str, Any]:
+        """Returns what only the whole course of an optimizer tells: its rates' shape, and groups added later."""
+        optimizer = track.optimizer()
+        values = {} if optimizer is None else describe_added(optimizer, track.groups, _prefix(track.number))
+        if track.number == 1:
+            values.update(self._schedule.seen(optimizer, track.rates, track.steps))
+        if track.rates is not None:
+            course = {"peak_learning_rate": track.rates.highest, "final_learning_rate": track.rates.final}
+            values.update({_prefix(track.number) + name: rate for name, rate in course.items()})
+        return values
 
     def _begin(self, optimizer: Any) -> Track:
         """Records what the optimizer was set to, at its first step."""
-        number = len(self._tracks) + 1
+        if self._wraps_another(optimizer):
+            self._live.params({"optimizer.wrapper": type(optimizer).__name__}, "optimizer")
+            self._tracks[id(optimizer)] = Track(optimizer, 0, 0, -1)
+            return self._tracks[id(optimizer)]
+        number = 1 + sum(1 for track in self._tracks.values() if track.number)
         values, main = describe_optimizer(optimizer, self.created.get(optimizer), _prefix(number))
-        track = self._tracks[id(optimizer)] = Track(optimizer, number, main)
+        track = Track(optimizer, number, main, self._live.step if number == 1 else -1)
+        self._tracks[id(optimizer)] = track
         if number == 1:
-            track.stepped_at = self._live.step
             self._live.note("training")
             record_seeds(self._live)
             self._live.tags(of_process(self._torch))
-            self._schedule = describe_schedule(optimizer)
-            if self._schedule.get("lr_schedule") != "lambda":
-                self._live.params(self._schedule, "scheduler")
+            self._schedule.begin(optimizer)
         self._live.params(values, "optimizer")
         self.at_begin.tell(optimizer, number)
         return track
 
-    def _schedule_seen(self, moved: bool) -> dict[str, str]:
-        """Returns the schedule as far as only the course of the rate shows it.
-
-        A rate that moves without a scheduler stays without a word, and so does a scheduler that is some function,
-        where the command line says which.
-        """
-        told = {self._live.parameter(f"cli.{name}") for name in _SCHEDULE_OPTIONS} - {None}
-        if not self._schedule or (not moved and told <= {"constant"}):
-            return {} if moved else {"lr_schedule": "constant"}
-        return {} if told else {"lr_schedule": "lambda"}
+    def _wraps_another(self, optimizer: Any) -> bool:
+        """Whether one of the optimizers already known, which has just stepped, is an attribute of this one."""
+        tracks = [self._tracks.get(id(value)) for value in vars(optimizer).values()]
+        return any(track is not None and track.optimizer() is not None for track in tracks)
 
     def _settle(self, passes: int, with_closure: bool) -> None:
         """Learns from the first steps how many backward passes and batches make one."""
-        live, use = self._live, self.loaders.latest
-        if live.step == 1:
+        if self._live.step == 1:
             self.loaders.settle()
-        drawn = use.drawn if use is not None and use.role == "training" else 0
-        if use is not None:
-            use.drawn = 0
-        if passes and not with_closure:
-            self._counts.append(drawn or passes)
-            if len(self._divisors) == 1 and passes > 1 and next(iter(self._divisors)) == passes:
-                self._factor = float(passes)
-        self._divisors.clear()
-        if live.step == _SETTLED:
-            self._conclude()
+        self._accumulation.stepped(passes, with_closure)
+        if self._live.step == SETTLED:
+            self._accumulation.conclude()
 
-    def _conclude(self) -> None:
-        """Records the batch size once the passes of a step are known; without a DataLoader it stays absent."""
-        use = self.loaders.latest
-        size = use.batch_size if use is not None and use.role == "training" else None
-        if not self._counts and not (self._passes and size):
-            return
-        counts = self._counts[::-1] or [1]  # among equally frequent ones the later
-        passes = collections.Counter(counts).most_common(1)[0][0]
-        values: dict[str, Any] = {"accumulation_steps": passes}
-        if size is not None:
-            values["batch_size"] = size * passes * world_size(self._torch)
-        self._live.params(values, "loader")
-
-    def _record(self, name: str, losses: list[Reading], values: dict[str, float]) -> None:
-        live = self._live
-        first = losses[0]  # all come from one device
-        if type(first) is float and not self._waiting:
-            values[name] = (first if len(losses) == 1 else _mean(losses)) * self._factor
-            live.points(live.step, values)
-            return
-        self._waiting.append(Waiting(live.step, time.time(), values, {name: (losses, self._factor)}))
+    def _record(self, track: Track, leads: bool, loss: str, losses: list[Reading], values: dict[str, float]) -> None:
+        """Records a step of which some values may still be on the GPU, or that has others than loss and rate."""
+        late: dict[str, tuple[list[Reading], float, Optional[Callable[[float], None]]]] = {}
+        if losses:
+            late[loss] = (losses, self._accumulation.factor, None)
+        measured, self.with_step = self.with_step, {}
+        for name, (reading, then) in measured.items():
+            late[name if leads else f"{name}.{track.number}"] = ([reading], 1.0, then if leads else None)
+        self._waiting.append(Waiting(self._live.step, time.time(), values, late))
         self._deliver()
 
     def _deliver(self, deadline: float = 0.0) -> None:
         """Writes the points that have arrived, in the order of the steps; until a deadline it waits for the others."""
         while self._waiting:
             step, at, values, late = self._waiting[0]
-            readings = [reading for some, _ in late.values() for reading in some if isinstance(reading, Late)]
-            if not all(reading.ready for reading in readings):
+            if not all(isinstance(reading, float) or reading.ready for some, *_ in late.values() for reading in some):
                 if time.monotonic() >= deadline:
                     return
                 time.sleep(0.001)
                 continue
             self._waiting.popleft()
-            arrived = {name: _mean(some) * factor for name, (some, factor) in late.items()}
-            self._live.points(step, {**values, **arrived}, at)
+            for name, (some, factor, then) in late.items():
+                values[name] = _mean(some) * factor
+                if then is not None:
+                    then(values[name])
+            self._live.points(step, values, at)
 
 
 def training_of(live: Session) -> Training:
@@ -248,19 +260,6 @@ def _prefix(number: int) -> str:
 
 
 def _mean(readings: list[Reading]) -> float:
+    if len(readings) == 1 and type(readings[0]) is float:
+        return readings[0]
     return sum(reading.value() if isinstance(reading, Late) else reading for reading in readings) / len(readings)
-
-
-def _divisor(loss: Any) -> Optional[float]:
-    """Returns by what plain number the script divided the loss just before `backward`, None where it did not."""
-    node = loss.grad_fn
-    name = type(node).__name__
-    if name not in ("DivBackward0", "MulBackward0"):
-        return None
-    other = node._saved_other
-    if other is None or other.numel() != 1 or other.requires_grad or not other.is_cpu:
-        return None
-    number = float(other)
-    if name == "MulBackward0":
-        return round(1 / number, 6) if number else None
-    return number

@@ -69,13 +69,18 @@ def test_schedules_in_canonical_words(run: Run) -> None:
     assert "hpkb: " not in ran.stderr
     told = dict(json.loads(line) for line in ran.stdout.splitlines())
     words = {name: values.get("lr_schedule") for name, values in told.items()}
-    renamed = {"transformers": "cosine", "own": "Mine", "warmup": "cosine", "none": None}
+    renamed = {"transformers": "cosine", "own": None, "warmup": "cosine", "none": None}
     renamed |= {"sequence": "step+exponential", "chained": "step+exponential"}
     assert words == {name: renamed.get(name, name) for name in told}
-    assert told["cosine"] == {"lr_schedule": "cosine", "lr_schedule.T_max": 50, "lr_schedule.eta_min": 1e-5}
+    assert told["cosine"] == {
+        "lr_schedule": "cosine", "lr_schedule.T_max": 50, "lr_schedule.eta_min": 1e-5,
+        "lr_schedule.class": "CosineAnnealingLR",
+    }  # fmt: skip
+    assert told["own"] == {"lr_schedule.class": "Mine"}
     assert told["warm_restarts"]["lr_schedule.T_0"] == 7
     assert told["multistep"]["lr_schedule.milestones"] == "[3, 6]"
     assert told["transformers"]["lr_schedule.num_warmup_steps"] == 5
     assert told["warmup"] == {
         "lr_schedule": "cosine", "lr_schedule.T_max": 9, "lr_schedule.eta_min": 0.0, "lr_schedule.warmup": 4,
+        "lr_schedule.class": "SequentialLR(LinearLR, CosineAnnealingLR)",
     }  # fmt: skip

@@ -86,7 +86,8 @@ def test_accumulated_losses_are_averaged(run: Run, way: str) -> None:
 
 def test_nothing_is_guessed_for_batches_cut_by_hand(run: Run) -> None:
     ran = run("by_hand.py")
-    assert not {"batch_size", "micro_batch_size", "lr_schedule"} & set(ran.params)
+    assert not {"batch_size", "micro_batch_size"} & set(ran.params)
+    assert (ran.params["lr_schedule"], ran.params["warmup_steps"]) == ("constant", 4)
     assert not ran.splits
     assert (ran.params["learning_rate"], ran.params["peak_learning_rate"], ran.params["seed"]) == (0.1, 0.1, 11)
     assert [value for _, value in ran.curve("train_loss")] == ran.printed("loss")
