@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _MOST = 500  # parameters of one source
 _DEEPEST = 10  # levels
+_LONGEST = 1000  # items of a list
 
 _SPOKEN_FOR = frozenset(  # modules whose objects say in their text what they are
     ["builtins", "pathlib", "datetime", "decimal", "fractions", "uuid", "torch", "jsonargparse", "ipaddress", "re"]
@@ -54,7 +55,7 @@ def _leaves(name: str, content: Any, depth: int) -> Iterator[tuple[str, Any]]:
             yield from _leaves(f"{name}.{key}", value, depth + 1)
 
 
-def _plain(content: Any) -> tuple[bool, Any]:
+def _plain(content: Any, depth: int = 0) -> tuple[bool, Any]:
     """Returns (whether the value can be told, the value): no object whose text is its address or costs something."""
     if content is None or type(content) in (bool, int, float, str):
         return True, content
@@ -63,8 +64,10 @@ def _plain(content: Any) -> tuple[bool, Any]:
     if hasattr(type(content), "_member_map_"):  # an enumeration
         return _plain(content.value) if type(content.value) in (bool, int, float, str) else (True, content.name)
     if isinstance(content, (list, tuple, set, frozenset, dict)):
+        if depth == _DEEPEST or len(content) > _LONGEST:
+            return False, None
         some = content.values() if isinstance(content, dict) else content
-        return all(_plain(item)[0] for item in some), content
+        return all(_plain(item, depth + 1)[0] for item in some), content
     module = type(content).__module__.partition(".")[0]
     if module == "numpy" and getattr(content, "shape", None) == () and hasattr(content, "item"):
         return True, content.item()

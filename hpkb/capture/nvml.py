@@ -7,7 +7,6 @@ where the library, a device or one of its sensors is not there.
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 
 TYPE_CHECKING = False
@@ -227,8 +226,3 @@ def _thousandth(number: int | None) -> float | None:
 
 def _joined(texts: Any) -> str:
     return ", ".join(dict.fromkeys(texts))
-
-
-def is_there() -> bool:
-    """Whether a GPU's driver is on this machine, without loading it."""
-    return os.path.exists("/proc/driver/nvidia") or os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")

@@ -14,19 +14,13 @@ from .settings import settings_of, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
-    from typing import Any, Callable
+    from typing import Any
 
     from .session import Session
 
 
-def watch_parser(module: ModuleType) -> None:
-    """Hooks a library that has just been imported."""
-    _WATCHES[module.__name__](module)
-
-
-def _watch_click(core: Any) -> None:
-    """Each command's context has its parameters, defaults included, once it has parsed its part of the line."""
+def watch_click(core: Any) -> None:
+    """Hooks commands: each one's context has its parameters, defaults included, once it has parsed its part."""
     call_after(core.Command, "parse_args", _clicked)
 
 
@@ -49,7 +43,8 @@ def _innermost(function: Any) -> Any:
     return function
 
 
-def _watch_absl(module: Any) -> None:
+def watch_absl(module: Any) -> None:
+    """Hooks the parsing of flags, which `app.run` does first."""
     call_after(module.FlagValues, "__call__", _flags_parsed)
 
 
@@ -64,8 +59,8 @@ def _flags_parsed(live: Session, _left: Any, args: tuple[Any, ...], _kwargs: Any
         tell(live, values, "absl")
 
 
-def _watch_fire(core: Any) -> None:
-    """A component's arguments are bound by the function that `_MakeParseFn` returns for it, right before the call."""
+def watch_fire(core: Any) -> None:
+    """Hooks components: the function that `_MakeParseFn` returns for one binds its arguments, right before the call."""
     original = core._MakeParseFn
 
     @functools.wraps(original)
@@ -107,17 +102,19 @@ def _fired(live: Session, function: Any, args: Any, kwargs: Any) -> None:
     tell(live, values, "fire")
 
 
-def _watch_jsonargparse(module: Any) -> None:
-    """Its parsers are argparse's by name only: the values are what comes out at the end, nested."""
+def watch_jsonargparse(module: Any) -> None:
+    """Hooks its parsers, which are argparse's by name only: the values are what comes out at the end, nested."""
     call_after(module.ArgumentParser, "parse_args", _parsed_nested)
 
 
 def _parsed_nested(live: Session, namespace: Any, _args: Any, _kwargs: Any) -> None:
     if called_by_job(("jsonargparse", "lightning", "pytorch_lightning")):
+        settings_of(live).forget_files()
         tell(live, namespace, "jsonargparse")
 
 
-def _watch_hf(module: Any) -> None:
+def watch_transformers(module: Any) -> None:
+    """Hooks what HfArgumentParser does with a file; its command line is argparse's."""
     call_after(module.HfArgumentParser, "parse_dict", _parsed_dict)
 
 
@@ -128,8 +125,7 @@ def _parsed_dict(live: Session, outputs: Any, args: tuple[Any, ...], kwargs: dic
     given = args[1] if len(args) > 1 else kwargs["args"]
     settings = settings_of(live)
     settings.parsed = True
-    for path in settings.paths:  # told here with the types and defaults that they come to have
-        settings.replaced(path)
+    settings.forget_files()
     chosen = {name: value for output in outputs for name, value in _chosen_fields(output, given).items()}
     settings.configured("the dataclasses", chosen)
 
@@ -141,58 +137,11 @@ def _chosen_fields(output: Any, given: Any) -> dict[str, Any]:
     return {name: value for name, value in values if name not in foreign or name in given or is_knob(name)}
 
 
-def _watch_tyro(module: Any) -> None:
+def watch_tyro(module: Any) -> None:
+    """Hooks `tyro.cli` where it returns a dataclass; one that calls a function ends with the training."""
     call_after(module, "cli", _dataclass_returned)
 
 
 def _dataclass_returned(live: Session, result: Any, _args: Any, _kwargs: Any) -> None:
     if fields(result) and called_by_job(("tyro",)):
         tell(live, result, "dataclass")
-
-
-def _watch_hydra(module: Any) -> None:
-    from .omega import watch_hydra
-
-    watch_hydra(module)
-
-
-def _watch_compose(module: Any) -> None:
-    from .omega import watch_compose
-
-    watch_compose(module)
-
-
-def _watch_omegaconf(module: Any) -> None:
-    from .omega import watch_omegaconf
-
-    watch_omegaconf(module)
-
-
-def _watch_yaml(module: Any) -> None:
-    from .configuration_files import watch_yaml
-
-    watch_yaml(module)
-
-
-def _watch_toml(module: Any) -> None:
-    from .configuration_files import watch_toml
-
-    watch_toml(module)
-
-
-_WATCHES: dict[str, Callable[[Any], None]] = {
-    "absl.flags._flagvalues": _watch_absl,
-    "click.core": _watch_click,
-    "fire.core": _watch_fire,
-    "hydra.compose": _watch_compose,
-    "hydra.core.utils": _watch_hydra,
-    "jsonargparse": _watch_jsonargparse,
-    "omegaconf.omegaconf": _watch_omegaconf,
-    "toml": _watch_toml,
-    "tomli": _watch_toml,
-    "tomllib": _watch_toml,
-    "transformers.hf_argparser": _watch_hf,
-    "typer._click.core": _watch_click,
-    "tyro": _watch_tyro,
-    "yaml": _watch_yaml,
-}

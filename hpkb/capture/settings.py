@@ -55,6 +55,11 @@ class Settings:
         """Forgets a configuration that has become a part of another."""
         self._configurations.pop(source, None)
 
+    def forget_files(self) -> None:
+        """Forgets the files that a parser has read itself: what it returns has their values, with their types."""
+        for path in self.paths:
+            self.replaced(path)
+
     def conclude(self, opens: bool = False) -> None:
         """Records the configurations; later ones are no longer the run's."""
         if self.concluded:

@@ -7,7 +7,7 @@ import threading
 import time
 from types import TracebackType
 
-from hpkb.capture.nvml import Sampler, is_there
+from hpkb.capture.nvml import Sampler
 from hpkb.ship.rundir import RunDir
 
 PERIOD = 5.0  # seconds between two samples
@@ -28,16 +28,14 @@ class Meter(threading.Thread):
         self._ended = threading.Event()
 
     def __enter__(self) -> Meter:
-        if is_there():
-            self.start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        if self.is_alive():
-            self.join(_PATIENCE)
+        self.join(_PATIENCE)
 
     def run(self) -> None:
         """Samples until the job has ended, then records the energy. A disk that is full costs the samples."""
