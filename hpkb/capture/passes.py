@@ -6,6 +6,7 @@ from typing import Any, Optional  # torch has imported it by now
 
 from .session import Session
 
+_AHEAD = 2  # batches that a trainer draws before it uses them
 _LOADERS = 100  # that are told apart; some scripts make one for every pass
 
 
@@ -30,20 +31,16 @@ class Course:
             self.short += self._missing
 
     @property
-    def passes(self) -> Optional[float]:
-        """How often the training has gone through the data; None for a stream, whose length is not known."""
-        return self.batches / self.length if self.length else None
-
-    @property
     def examples(self) -> Optional[int]:
-        """The examples that this process has drawn; None where the loader's own sampler decides over a batch."""
+        """Returns the examples that this process has drawn; None where the loader's own sampler decides over a batch."""
         return self.batches * self.batch_size - self.short if self.batch_size else None
 
 
 class Courses:
     """The courses through the loaders that one session's job trains on."""
 
-    def __init__(self, _live: Session) -> None:
+    def __init__(self, live: Session) -> None:
+        self._live = live
         self._courses: dict[int, Course] = {}  # by the id of their use
 
     def drawn(self, use: Any, iterator: Any) -> None:
@@ -64,6 +61,15 @@ class Courses:
         """Returns the course through the training data; None where that comes from several loaders, or none."""
         found = [course for course in self._courses.values() if course.use.role == "training"]
         return found[0] if len(found) == 1 else None
+
+    def passes(self) -> Optional[float]:
+        """Returns how often the training has gone through its data; None where `only` is, and for a stream."""
+        course = self.only()
+        if course is None or not course.length:
+            return None
+        used = self._live.step * int(self._live.parameter("accumulation_steps") or 1)
+        fetched_ahead = 0 < course.batches - used <= _AHEAD
+        return (used if fetched_ahead else course.batches) / course.length
 
 
 def _length(loader: Any) -> Optional[int]:

@@ -107,9 +107,9 @@ class Throughput:
                 values["examples_per_second"] = examples / seconds
             if self._courses.any():
                 values["data_wait_share"] = min(1.0, max(0.0, (end.waited - start.waited) / seconds))
-        course = self._courses.only()
-        if course is not None and course.passes is not None:
-            values["epoch"] = course.passes
+        passes = self._courses.passes()
+        if passes is not None:
+            values["epoch"] = passes
         self._live.points(step, values)
 
     def _examples(self, start: Moment, end: Moment) -> Optional[float]:
@@ -140,6 +140,6 @@ class Throughput:
             "hpkb.time.data_wait_seconds": self._waited if self._courses.any() else None,
         }
         self._live.tags({name: f"{seconds:.3f}" for name, seconds in totals.items() if seconds is not None})
-        course = self._courses.only()
-        if course is not None and course.passes is not None:
-            self._live.tags({"hpkb.epochs_seen": f"{course.passes:.6g}"})
+        passes = self._courses.passes()
+        if passes is not None:
+            self._live.tags({"hpkb.epochs_seen": f"{passes:.6g}"})
