@@ -32,8 +32,9 @@ class Residual(NamedTuple):
 
 
 class _Branches(NamedTuple):
-    """The nodes of only the one and only the other branch, and the layers on the longest way through each."""
+    """Where two branches begin, what is in only one of them, and the layers on the longest way through each."""
 
+    places: set[int]
     alone: tuple[list[int], list[int]]
     layers: tuple[int, int]
     weights: tuple[set[int], set[int]]
@@ -59,7 +60,7 @@ def residual_connections(graph: Graph) -> Residual:
             branches, visits = _branches(graph, sides[0], sides[1], visits)
             if visits <= 0:
                 return Residual(frozenset(around), False)
-            found = _judge(graph, i, sides[0], sides[1], branches) if branches else False
+            found = _judge(graph, i, branches) if branches else False
             if found:
                 assert branches is not None
                 around |= branches.weights[0] | branches.weights[1]
@@ -69,8 +70,8 @@ def residual_connections(graph: Graph) -> Residual:
     return Residual(frozenset(around), certain)
 
 
-def _judge(graph: Graph, i: int, a: int, b: int, branches: _Branches) -> Optional[bool]:
-    """Whether the sum `i` of `a` and `b` is a residual connection; None where that is open."""
+def _judge(graph: Graph, i: int, branches: _Branches) -> Optional[bool]:
+    """Whether the sum `i` of two branches is a residual connection; None where that is open."""
     short, long = sorted((0, 1), key=lambda side: branches.layers[side])
     few, many = branches.layers[short], branches.layers[long]
     if few < 0 or many == few or many < few + 1 or few > 1 or (few == 1 and not branches.weights[short]):
@@ -78,8 +79,10 @@ def _judge(graph: Graph, i: int, a: int, b: int, branches: _Branches) -> Optiona
     around = branches.alone[short]
     if any(graph.kinds[node] in _PARTS for node in around):
         return False
+    if any(graph.kinds[place] in _HALVES + _PARTS for place in branches.places):
+        return None
     if few == 0:
-        passing = all(_passes(graph, node) for node in around) and graph.kinds[(a, b)[short]] not in _HALVES
+        passing = all(_passes(graph, node) for node in around)
         return True if passing and graph.kinds[i] == "Add" else None
     passing = all(_passes(graph, node) or graph.weights[node] for node in around)
     shape = graph.shapes[i]
@@ -121,22 +124,29 @@ def _branches(graph: Graph, a: int, b: int, visits: int) -> tuple[Optional[_Bran
             elif known | mark != known:
                 marks[source] = 3
                 single -= 1
-    layers = (_layers(graph, a, alone[0], marks), _layers(graph, b, alone[1], marks))
+    places = _begins(graph, a, alone[0], marks) & _begins(graph, b, alone[1], marks)
+    layers = (_layers(graph, a, alone[0], places), _layers(graph, b, alone[1], places))
     weights = [set().union(*(graph.weights[node] for node in nodes)) for nodes in alone]
-    return _Branches(alone, layers, (weights[0] - weights[1], weights[1] - weights[0])), visits
+    return _Branches(places, alone, layers, (weights[0] - weights[1], weights[1] - weights[0])), visits
 
 
-def _layers(graph: Graph, end: int, alone: list[int], marks: dict[int, int]) -> int:
-    """Returns the most layers on a way from what both branches share to the end of one; -1 where there is no way."""
+def _begins(graph: Graph, end: int, alone: list[int], marks: dict[int, int]) -> set[int]:
+    """Returns the nodes of both branches at which one of them begins."""
+    feeding = [source for node in alone for source in graph.inputs[node]]
+    return {node for node in (end, *feeding) if node is not None and marks.get(node) == 3 and graph.carries_data[node]}
+
+
+def _layers(graph: Graph, end: int, alone: list[int], places: set[int]) -> int:
+    """Returns the most layers on a way from where both branches begin to the end of one; -1 where there is no way."""
     most: dict[int, int] = {}
     for node in reversed(alone):
         ways = [-1]
         for source in graph.inputs[node]:
             if source is not None and graph.carries_data[source]:
-                ways.append(0 if marks.get(source) == 3 else most.get(source, -1))
+                ways.append(0 if source in places else most.get(source, -1))
         way = max(ways)
         most[node] = way + (1 if way >= 0 and graph.weights[node] else 0)
-    return 0 if marks.get(end) == 3 and graph.carries_data[end] else most.get(end, -1)
+    return 0 if end in places else most.get(end, -1)
 
 
 def _adds_the_input(graph: Graph, i: int) -> bool:
