@@ -35,9 +35,9 @@ class Courier:
 
     @property
     def run_id(self) -> str | None:
-        """The id of the MLflow run, None where there is none yet."""
+        """The id of the MLflow run, of the parent where there are several; None where there is none yet."""
         progress = self._run.progress()
-        return progress.run_id if progress else None
+        return (progress.parent or progress.run_id) if progress else None
 
     def open(self) -> None:
         """Imports MLflow and opens the store, which may have to be made first."""

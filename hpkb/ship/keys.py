@@ -12,6 +12,7 @@ from typing import Any
 
 MAX_KEY = 250  # characters, of a param, a metric and a tag
 MAX_PARAM = 6000  # characters; MLflow's client cuts there
+MAX_ARTIFACT = 4_000_000  # characters of a text that becomes a file
 MAX_TAG = 5000  # characters; servers before 2.17 refuse more
 CUT = " … [cut by hpkb]"
 
@@ -60,6 +61,17 @@ def param_text(value: Any) -> str:
 def tag_text(value: Any) -> str:
     """A tag's value as text, cut with a mark at the length that every MLflow server takes."""
     return _cut(str(value), MAX_TAG)
+
+
+def artifact_text(text: str) -> str:
+    """The text of an artifact, cut with a mark where it is longer than a store should be given."""
+    return _cut(text, MAX_ARTIFACT)
+
+
+def artifact_path(name: str) -> str:
+    """A path below a run's artifacts that no store refuses, and that leads nowhere else."""
+    parts = [re.sub(r"[^\w.\- ]", "_", part) for part in name.split("/") if part.strip(". ")]
+    return "/".join(parts)[-MAX_KEY:].lstrip("/") or "unnamed"
 
 
 def same_value(first: str, second: str) -> bool:

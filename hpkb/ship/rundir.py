@@ -54,11 +54,19 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come on its way: `positions` are acknowledged offsets, one a spool file."""
+    """How far a job has come on its way: `positions` are acknowledged offsets, one a spool file.
+
+    `run_id` is the job's only MLflow run. Where the job turns out to hold several trainings, that run is the first
+    training's, and `parent` another one above all of them. `runs` has the MLflow run of each training by its key,
+    `placed` the training of each spool file (see `hpkb.ship.trainings`).
+    """
 
     run_id: str | None = None
     positions: Mapping[str, int] = field(default_factory=dict)
     finished: bool = False
+    parent: str | None = None
+    runs: Mapping[str, str] = field(default_factory=dict)
+    placed: Mapping[str, str] = field(default_factory=dict)
 
 
 def spool_root() -> Path:

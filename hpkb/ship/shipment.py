@@ -1,119 +1,269 @@
-"""One run on its way to MLflow: reads its spool files, sends what they hold, and writes down what was acknowledged.
+"""One job on its way to MLflow: reads its spool files, sends what they hold, and writes down what was acknowledged.
 
 Exactly once: a position is written after the store has acknowledged everything before it. A crash in between sends
 those records again, and each of them has the same effect the second time (see `hpkb.ship.store`).
+
+All goes to one MLflow run until a second training begins (see `hpkb.ship.trainings`); then each training has a run of
+its own below a parent, which has what belongs to none of them. What a process says before it is known whether it
+trains is held back, the position before it too; its parameters wait for the job's end, so that those of a program that
+prepares the data do not take the names of the training's.
 """
 
 from __future__ import annotations
 
-import getpass
-import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from hpkb.capture.spool import SCHEMA, Points, SpoolReader
-from hpkb.ship.batch import Batch, as_given
+from hpkb.capture.spool import Points, SpoolReader
+from hpkb.ship.batch import as_given
+from hpkb.ship.channel import Channel
 from hpkb.ship.ending import Witness
 from hpkb.ship.liveness import writer_alive
-from hpkb.ship.rundir import Progress, RunDir, RunSettings
-from hpkb.ship.store import Recorded, Store
+from hpkb.ship.rundir import SUPERVISOR, Progress, RunDir
+from hpkb.ship.runs import adoptable, of_training, open_child, open_first, open_parent
+from hpkb.ship.store import Store
+from hpkb.ship.trainings import Trainings
 
-RUN_KEY = "hpkb.run"  # the run folder's name: how a run is found again whose id was not written down in time
+_OF_SURROUNDINGS = ("tags", "artifact")  # records of the supervisor that every run gets
+_MOST_HELD = 10_000  # records of a process that may wait for its training
+
+Record = Points | Mapping[str, Any]
+
+
+@dataclass
+class _Held:
+    """Records of one file that wait, and the position before the first of them."""
+
+    before: int
+    records: list[Record] = field(default_factory=list)
 
 
 class Shipment:
-    """The state of one run that is being shipped; raises TrackingError where the store does not take it."""
+    """The state of one job that is being shipped; raises TrackingError where the store does not take it."""
 
     def __init__(self, store: Store, run: RunDir) -> None:
         self._store = store
         self._run = run
         self._readers: dict[str, SpoolReader] = {}
+        self._read: dict[str, int] = {}
+        self._held: dict[str, _Held] = {}
         self._witness = Witness()
-        self._progress, recorded = self._begun()
-        self._batch = Batch.after(recorded)
+        self._surroundings: list[Mapping[str, Any]] = []  # of the machine and the code: every run has them
+        self._own_runs: dict[str, str] = {}  # MLflow runs that scripts have begun themselves, by file
+        self._progress, self._common = open_first(store, run)
+        self._trainings = Trainings(self._progress.placed)
+        self._channels: dict[str, Channel] = {}
+        self._taking_over = bool(self._progress.runs)
+        self._reopen()
         if not self._progress.positions:
-            self._batch.add_tags(run.settings.tags)
-            self._batch.add_params(as_given(run.settings.params))
+            self._introduce(self._common)
 
     @property
     def run_id(self) -> str:
-        """The id of the MLflow run."""
+        """The id of the job's only, or its first training's, MLflow run."""
         return str(self._progress.run_id)
 
     def advance(self) -> int:
         """Sends every record that has come since; returns how many points were sent."""
         sent = self._flush()  # what an earlier attempt has left
-        for spool in self._run.spools():
-            reader = self._readers.setdefault(spool.name, SpoolReader(str(spool)))
+        self._settle()
+        for reader in self._all_readers():
+            file, before = Path(reader.path).name, reader.position
             for position, record in reader.read():
-                self._take(spool.name, position, record)
-                if self._batch.full:
+                channel = self._take(file, before, position, record)
+                before = position
+                if channel is not None and channel.batch.full:
                     sent += self._flush()
-        return sent + self._flush()
+        self._settle()
+        if self._taking_over:
+            self._remind()
+            self._taking_over = False
+        sent += self._flush()
+        self._end_trainings()
+        return sent
 
     def finish(self) -> int:
-        """Sends the rest, gives the run its end and removes the spool files; returns how many points were sent."""
+        """Sends the rest, gives each run its end and removes the spool files; returns how many points were sent."""
         sent = self.advance()
+        self._trainings.conclude()
+        self._settle()
+        for file in sorted(self._held, key=lambda file: self._trainings.of(file) is None):
+            for record in self._held.pop(file).records:
+                self._deliver(file, record)
+        sent += self._flush()
         if not self._progress.finished:
-            ending = self._witness.ending()
-            self._batch.add_canonical()
-            self._batch.add_tags({"hpkb.end.reason": ending.reason, **self._losses(ending.dropped)})
-            self._flush()
-            self._store.end(self.run_id, ending.status, int((ending.at or self._run.created_at) * 1000))
-            self._save(Progress(self.run_id, self._progress.positions, finished=True), durable=True)
+            self._end_trainings(all_of_them=True)
+            self._common.end(self._witness.ending(), self._damage(), self._run.created_at)
+            self._save(replace(self._progress, finished=True), durable=True)
         self._tidy()
         return sent
 
-    def _begun(self) -> tuple[Progress, Recorded]:
-        progress = self._run.progress()
-        if progress is not None and progress.run_id is not None:
-            return progress, self._store.recorded(progress.run_id)
-        experiment = self._store.experiment(self._run.settings.experiment)
-        run_id, tags = None, _first_tags(self._run.settings, self._run.path.name)
-        if progress is None:
-            self._run.save(Progress(), durable=True)  # from here on a run may exist whose id we do not know
-        else:
-            run_id = self._store.find_run(experiment, RUN_KEY, self._run.path.name)
-        recorded = self._store.recorded(run_id) if run_id else Recorded({}, tags)
-        if run_id is None:
-            started = int(self._run.created_at * 1000)
-            run_id = self._store.create_run(experiment, self._run.settings.run_name, started, tags)
-        progress = Progress(run_id)
-        self._run.save(progress, durable=True)
-        return progress, recorded
+    def _all_readers(self) -> Iterator[SpoolReader]:
+        """The reader of each spool file; of files that are new those first whose processes began first."""
+        new = [spool for spool in self._run.spools() if spool.name not in self._readers]
+        for spool in sorted(new, key=_begun):
+            self._readers[spool.name] = SpoolReader(str(spool))
+        yield from [reader for reader in self._readers.values() if Path(reader.path).exists()]
 
-    def _take(self, file: str, position: int, record: Points | Mapping[str, Any]) -> None:
-        new = position > self._progress.positions.get(file, 0)
+    def _take(self, file: str, before: int, position: int, record: Record) -> Channel | None:
+        """Puts a record on its way, unless it was acknowledged or has to wait; returns the channel that it went to.
+
+        Whatever the store does meanwhile, the record is then in a batch or held.
+        """
+        self._read[file] = position
         if isinstance(record, Points):
-            self._witness.seen(record.time)
-            if new:
-                self._batch.add_points(record, self._witness.ranks.get(file, 0))
+            self._witness.seen(file, record.time)
         else:
-            self._witness.note(file, record)
-            if new:
-                self._batch.add(record)
-        self._batch.positions[file] = position
+            self._note(file, record)
+        if position <= self._progress.positions.get(file, 0):
+            return None
+        channel = None
+        if self._must_wait(file, record):
+            self._hold(file, before, record)
+        else:
+            channel = self._deliver(file, record)
+        if not isinstance(record, Points) and record.get("type") in ("training", "end"):
+            self._settle()
+        return channel
+
+    def _note(self, file: str, record: Mapping[str, Any]) -> None:
+        self._witness.note(file, record)
+        self._trainings.note(file, record)
+        if file == SUPERVISOR and record.get("type") in _OF_SURROUNDINGS:
+            self._surroundings.append(record)
+        elif record.get("type") == "mlflow_run" and adoptable(record, self._store.uri):
+            self._own_runs[file] = str(record["run_id"])
+
+    def _hold(self, file: str, before: int, record: Record) -> None:
+        held = self._held.setdefault(file, _Held(before))
+        held.records.append(record)
+        if len(held.records) > _MOST_HELD and self._trainings.waits(file):
+            self._trainings.give_up(file)
+
+    def _must_wait(self, file: str, record: Record) -> bool:
+        key = self._trainings.of(file)
+        if key is not None:
+            return key not in self._channels
+        if self._trainings.waits(file):
+            return True
+        if file == SUPERVISOR or isinstance(record, Points):
+            return False
+        return record.get("type") == "params" and record.get("origin") != "user"
+
+    def _settle(self) -> None:
+        """Opens a run for each training that has none yet, and delivers what need not wait any longer."""
+        for key in dict.fromkeys(self._trainings.placed.values()):
+            if key not in self._channels:
+                self._open(key)
+        for file, held in list(self._held.items()):
+            records, held.records = held.records, []
+            for record in records:
+                if self._must_wait(file, record):
+                    held.records.append(record)
+                else:
+                    self._deliver(file, record)
+            if not held.records:
+                del self._held[file]
+
+    def _deliver(self, file: str, record: Record) -> Channel:
+        key = self._trainings.of(file)
+        channel = self._common if key is None else self._channels[key]
+        channel.take(record, self._witness.ranks.get(file, 0))
+        if file == SUPERVISOR and not isinstance(record, Points) and record.get("type") in _OF_SURROUNDINGS:
+            for other in self._channels.values():
+                if other is not channel:
+                    other.take(record, 0)
+        return channel
+
+    def _open(self, key: str) -> None:
+        """Opens the run of a training; the second training of a job brings a parent into being."""
+        channel = self._common
+        if self._progress.runs:
+            if self._progress.parent is None:
+                self._begin_parent()
+            channel = self._begin_child(key)
+        self._save(replace(self._progress, runs={**self._progress.runs, key: channel.run_id}), durable=True)
+        self._channels[key] = channel
+
+    def _begin_parent(self) -> None:
+        """Puts a run above the one that was the only one, and gives it what the job itself says from now on."""
+        parent = open_parent(self._store, self._run)
+        [(key, first)] = self._channels.items()
+        self._store.rename(first.run_id, self._name(key, 1))
+        first.batch.add_tags(of_training(self._trainings.command(key), parent.run_id))
+        parent.batch.add_tags(self._run.settings.tags)
+        self._surround(parent)
+        self._save(replace(self._progress, parent=parent.run_id), durable=True)
+        self._common = parent
+
+    def _begin_child(self, key: str) -> Channel:
+        name, command = self._name(key, len(self._progress.runs) + 1), self._trainings.command(key)
+        own = self._own_runs.get(f"{key}.spool")
+        if own and own not in self._progress.runs.values():
+            channel = Channel(self._store, own, self._store.recorded(own))
+            channel.batch.add_tags(of_training(command, str(self._progress.parent)))
+        else:
+            channel = open_child(self._store, self._run, key, name, command, str(self._progress.parent))
+        self._introduce(channel)
+        self._surround(channel)
+        return channel
+
+    def _name(self, key: str, number: int) -> str:
+        return f"{self._run.settings.run_name or self._trainings.name(key)}-{number}"
+
+    def _introduce(self, channel: Channel) -> None:
+        """Gives a run what a person has said of the job."""
+        channel.batch.add_tags(self._run.settings.tags)
+        channel.batch.add_params(as_given(self._run.settings.params))
+
+    def _surround(self, channel: Channel) -> None:
+        for record in self._surroundings:
+            channel.take(record, 0)
+
+    def _reopen(self) -> None:
+        """Opens the runs that an earlier shipper has made."""
+        for key, run_id in self._progress.runs.items():
+            first = run_id == self._common.run_id
+            self._channels[key] = self._common if first else Channel(self._store, run_id, self._store.recorded(run_id))
+        if self._progress.parent is not None:
+            parent = self._progress.parent
+            self._common = Channel(self._store, parent, self._store.recorded(parent))
+
+    def _remind(self) -> None:
+        """Says again what an earlier shipper may have come to make a run for, and not to send."""
+        parent = self._progress.parent
+        for key, channel in self._channels.items() if parent else ():
+            channel.batch.add_tags(of_training(self._trainings.command(key), str(parent)))
+            self._introduce(channel)
+            self._surround(channel)
+
+    def _end_trainings(self, all_of_them: bool = False) -> None:
+        """Gives the runs below a parent their ends, as soon as their processes have ended."""
+        for key, channel in self._channels.items():
+            done = all_of_them or self._trainings.all_ended(key)
+            if channel is not self._common and not channel.ended and done:
+                channel.end(self._witness.ending_of(self._trainings.files(key)), {}, self._run.created_at)
 
     def _flush(self) -> int:
-        batch, sent = self._batch, len(self._batch.points)
-        self._store.log(self.run_id, batch.params, batch.tags, batch.points)
-        self._store.log_splits(self.run_id, batch.splits)
+        channels = {id(channel): channel for channel in (self._common, *self._channels.values())}
+        sent = sum(channel.flush() for channel in channels.values())
+        read = {file: self._held[file].before if file in self._held else at for file, at in self._read.items()}
         positions = dict(self._progress.positions)
-        positions.update((file, at) for file, at in batch.positions.items() if at > positions.get(file, 0))
-        if positions != self._progress.positions:
-            self._save(Progress(self.run_id, positions, self._progress.finished))
-        batch.clear()
+        positions.update((file, at) for file, at in read.items() if at > positions.get(file, 0))
+        progress = replace(self._progress, positions=positions, placed=dict(self._trainings.placed))
+        if progress != self._progress:
+            self._save(progress)
         return sent
 
     def _save(self, progress: Progress, durable: bool = False) -> None:
         self._run.save(progress, durable)
         self._progress = progress
 
-    def _losses(self, dropped: int) -> dict[str, str]:
+    def _damage(self) -> dict[str, str]:
         damage = [reader.damage for reader in self._readers.values() if reader.damage]
-        return ({"hpkb.spool.dropped": str(dropped)} if dropped else {}) | (
-            {"hpkb.spool.damage": "; ".join(damage)} if damage else {}
-        )
+        return {"hpkb.spool.damage": "; ".join(damage)} if damage else {}
 
     def _tidy(self) -> None:
         """Removes the files that were shipped whole and that nobody writes any more; damaged ones are put aside."""
@@ -131,20 +281,9 @@ class Shipment:
             (self._run.path / file).unlink()
 
 
-def _first_tags(settings: RunSettings, key: str) -> dict[str, str]:
-    """The tags that a run is created with."""
-    command = settings.command
-    script = next((part for part in command if part.endswith((".py", ".sh", ".ipynb"))), command[0] if command else "")
-    tags = {RUN_KEY: key, "hpkb.schema": str(SCHEMA), "mlflow.user": _user(), "mlflow.source.type": "LOCAL"}
-    if command:
-        tags |= {"mlflow.source.name": script, "hpkb.command": shlex.join(command)}
-    if settings.task:
-        tags["hpkb.task"] = settings.task
-    return tags
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
+def _begun(spool: Path) -> tuple[bool, float]:
+    """What spool files are sorted by: the supervisor's first, then by the start of their processes."""
+    if spool.name == SUPERVISOR:
+        return False, 0.0
+    _, header = next(SpoolReader(str(spool)).read(), (0, None))
+    return True, float(header.get("started_at") or 0.0) if isinstance(header, dict) else 0.0

@@ -135,6 +135,25 @@ class Store:
             if splits:
                 self._client.log_inputs(run_id, datasets=[_input(split) for split in splits])
 
+    def log_texts(self, run_id: str, texts: Mapping[str, str]) -> list[str]:
+        """Writes texts as files among the run's artifacts, over those of the same path; returns the paths that failed.
+
+        Artifacts may lie elsewhere than the store, where this process cannot write: that is no reason to keep the
+        rest of a run back.
+        """
+        failed = []
+        for path, text in texts.items():
+            try:
+                self._client.log_text(run_id, text, path)
+            except Exception:  # MLflow raises whatever the library for that place raises
+                failed.append(path)
+        return failed
+
+    def rename(self, run_id: str, name: str) -> None:
+        """Gives the run another name."""
+        with self._reported("rename a run"):
+            self._client.update_run(run_id, name=name)
+
     def end(self, run_id: str, status: str, ended: int) -> None:
         """Gives the run its final status and end, in milliseconds since 1970."""
         with self._reported("end the run"):

@@ -116,10 +116,10 @@ def test_params_of_several_processes_are_merged(new_run: NewRun, store_uri: str)
     first, second = process_spool(run, pid=1 << 22), process_spool(run, pid=(1 << 22) + 1)
     first.write({"type": "params", "values": {"learning_rate": 0.001, "seed": 1}, "origin": "optimizer"})
     second.write({"type": "params", "values": {"learning_rate": 0.01, "seed": 1}, "origin": "optimizer"})
-    Shipper(store_uri).ship(run)
+    Shipper(store_uri).finish(run)
     again = process_spool(run, pid=(1 << 22) + 2)
     again.write({"type": "params", "values": {"learning_rate": "1e-2"}, "origin": "optimizer"})
-    Shipper(store_uri).ship(run)
+    Shipper(store_uri).finish(run)
     assert table(store_uri, "params") == {"learning_rate": "0.001", "learning_rate.2": "0.01", "seed": "1"}
 
 
