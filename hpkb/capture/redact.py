@@ -36,8 +36,14 @@ _HARMLESS_BEFORE = frozenset(
     "new total by reg register pool lang language task join index hash lookup score rank best param music".split()
 )
 
+# The patterns that few texts need are left uncompiled, which takes milliseconds, until one does; `re` keeps them.
 _URL_USER = r"(?P<url>(?<![\w+.-])[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s\"']+@"
-_LOOKS = re.compile(
+_MARKS = (  # without one of which nothing can look like a secret
+    "sk-", "sk_", "rk_", "pk_", "whsec_", "hf_", "gh", "glpat-", "xox", "xapp-", "AKIA", "ASIA", "AIza", "ya29.",
+    "npm_", "pypi-", "nvapi-", "gsk_", "dapi", "SG.", "r8_", "shp", "wandb_v1_", "eyJ", "Bearer", "Basic", "token",
+    "hooks.", "?", "&", "://",
+)  # fmt: skip
+_LOOKS = (
     r"(?<![\w-])sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}"  # keys and tokens by their issuer
     r"|\b(?:sk|rk|pk|whsec)_(?:live_|test_)?(?=[A-Za-z]*\d)[A-Za-z0-9]{20,}"
     r"|\bhf_[A-Za-z0-9]{14,}|\bgh[pousr]_[A-Za-z0-9]{14,}|\bgithub_pat_\w{14,}|\bglpat-[\w-]{14,}"
@@ -50,17 +56,17 @@ _LOOKS = re.compile(
     r"|(?P<parameter>[?&](?:\w*token|\w*key|sig|signature|password|secret)=)[^&\s\"']+"
     rf"|{_URL_USER}"
 )
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_NAMED = re.compile(r"(?<![\w.-])([A-Za-z_][\w.-]*)[\"']?\s*(?::=|=>|[:=](?!=))\s*")
-_ASSIGNED = re.compile(
+_PEM = r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+_NAMED = r"(?<![\w.-])([A-Za-z_][\w.-]*)[\"']?\s*(?::=|=>|[:=](?!=))\s*"
+_ASSIGNED = (
     r"(?:(?:Optional|str|bytes|Final|SecretStr|typing)\b[\w.\[\]| ]*=\s*)?"  # `api_key: str = "..."`
     r"(?P<value>[rbfu]{0,2}\"[^\"]*\"|[rbfu]{0,2}'[^']*'|[^\s,;&)}\]\"']+)"
 )
-_QUOTED = re.compile(r"(?P<quote>[\"'])(?P<inside>(?:(?!(?P=quote)).)+)(?P=quote)")
+_QUOTED = r"(?P<quote>[\"'])(?P<inside>(?:(?!(?P=quote)).)+)(?P=quote)"
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _NUMBER = re.compile(r"[-+]?\.?\d[\d_.]{0,11}(?:[eE][-+]?\d+)?")
 _PLAIN = frozenset(["", "none", "null", "true", "false", "yes", "no", "on", "off", "auto"])
-_LONG = re.compile(r"[A-Za-z0-9_+=-]{32,}")
+_LONG = r"[A-Za-z0-9_+=-]{32,}"
 
 
 def names_secret(name: str) -> bool:
@@ -86,7 +92,11 @@ def free(text: str) -> str:
     """Returns a text without what looks like a secret or is assigned to a name of one."""
     if len(text) < 5:
         return text
-    return _without_assigned(_LOOKS.sub(_hide_look, _PEM.sub(_hide_block, text)))
+    if "PRIVATE KEY" in text:
+        text = re.sub(_PEM, _hide_block, text)
+    if any(mark in text for mark in _MARKS):
+        text = re.sub(_LOOKS, _hide_look, text)
+    return _without_assigned(text) if "=" in text or ":" in text else text
 
 
 def code(text: str) -> str:
@@ -94,7 +104,7 @@ def code(text: str) -> str:
 
     A line with the name of a secret loses all that is quoted in it, and any line what is long and looks random.
     """
-    return "\n".join(_code_line(line[:LONGEST]) for line in _PEM.sub(_hide_block, text).split("\n"))
+    return "\n".join(_code_line(line[:LONGEST]) for line in re.sub(_PEM, _hide_block, text).split("\n"))
 
 
 def command(arguments: Sequence[str]) -> list[str]:
@@ -149,8 +159,10 @@ def _hide_block(match: re.Match[str]) -> str:
 
 def _without_assigned(text: str) -> str:
     parts, done = [], 0
-    for named in _NAMED.finditer(text):
-        found = _ASSIGNED.match(text, named.end()) if named.start() >= done and names_secret(named[1]) else None
+    for named in re.finditer(_NAMED, text):
+        if named.start() < done or not names_secret(named[1]):
+            continue
+        found = re.compile(_ASSIGNED).match(text, named.end())
         if found is None:
             continue
         written = found["value"]
@@ -163,16 +175,22 @@ def _without_assigned(text: str) -> str:
 
 def _code_line(line: str) -> str:
     if any(_strength(name) for name in _NAME.findall(line)):
-        line = _QUOTED.sub(_hide_quoted, line)
-    return _LONG.sub(_hide_random, free(line))
+        line = _without_quoted(line)
+    return re.sub(_LONG, _hide_random, free(line))
 
 
-def _hide_quoted(match: re.Match[str]) -> str:
-    inside = match["inside"]
-    is_name = names_secret(inside) and _NAME.fullmatch(inside.lstrip("-"))
-    if is_name or inside.startswith("--") or len(inside) < 4:
-        return match[0]
-    return f"{match['quote']}{HIDDEN}{match['quote']}"
+def _without_quoted(line: str) -> str:
+    """Returns the line without what is quoted in it but for options and the first name of a secret."""
+    named = False
+
+    def hide(match: re.Match[str]) -> str:
+        nonlocal named
+        inside = match["inside"]
+        is_name = not named and names_secret(inside) and _NAME.fullmatch(inside.lstrip("-")) is not None
+        named = named or is_name
+        return match[0] if is_name or len(inside) < 4 else f"{match['quote']}{HIDDEN}{match['quote']}"
+
+    return re.sub(_QUOTED, hide, line)
 
 
 def _hide_random(match: re.Match[str]) -> str:

@@ -131,7 +131,7 @@ def test_what_a_training_runs_with(run: Run, tmp_path: Path) -> None:
         "hpkb.env.torch": torch.__version__, "hpkb.env.torch.threads": "1", "hpkb.env.torch.cudnn.benchmark": "true",
         "hpkb.env.torch.deterministic": "true", "hpkb.env.torch.matmul.precision": "high",
         "hpkb.code.script": "train.py",
-        "hpkb.code.arguments": "--token '***'", "hpkb.seed.set": "true",
+        "hpkb.code.arguments": "--token ***", "hpkb.seed.set": "true",
     }  # fmt: skip
     assert {name: tags.get(name) for name in expected} == expected
     seeds = {"seed": 3, "seed.torch": 3, "seed.numpy": 5, "seed.random": 7, "seed.loader": 99}
