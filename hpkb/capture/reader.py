@@ -55,7 +55,7 @@ class Reader:
         self._hurry.set()
         if self._running and not self._ended.wait(patience):
             self._stop = True
-            self._ended.wait(patience)
+            self._ended.wait(1.0)  # it looks after each piece of work
 
     def _run(self) -> None:
         try:
