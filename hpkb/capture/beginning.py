@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any  # torch has imported it by now
 
@@ -33,7 +32,7 @@ def conclude(live: Session) -> None:
     """Records the configurations, and the arguments that no parser has told of; does nothing the second time."""
     settings = settings_of(live)
     settings.conclude()
-    if settings.complete or not live.own_script or "ipykernel" in os.path.basename(sys.argv[0]):
+    if settings.complete or not live.own_script or "kernel_launcher" in sys.argv[0]:
         return
     settings.complete = True
     from .arguments import plain_arguments

@@ -24,11 +24,14 @@ def installed(path: str | None) -> bool:
 def called_by_job(through: Collection[str]) -> bool:
     """Whether the job's code called us by way of the packages `through`, the packages of capture not counted."""
     frame = sys._getframe(1)
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    own = ("__main__", spec.name.partition(".")[0]) if spec is not None else ("__main__",)  # python -m own.train
     while frame is not None:
         module = frame.f_globals.get("__name__") or ""
-        if module == "__main__":
+        package = module.partition(".")[0]
+        if package in own:
             return True
-        if module.rpartition(".")[0] != _CAPTURE and module.partition(".")[0] not in through:
+        if module.rpartition(".")[0] != _CAPTURE and package not in through:
             return not installed(frame.f_code.co_filename)
         frame = frame.f_back  # type: ignore[assignment]
     return False
