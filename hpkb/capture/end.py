@@ -63,6 +63,8 @@ def watch_end() -> None:
                 _calls += 1
                 _exit[:] = [_calls, args[0] if args else None]
                 error.__dict__["_hpkb"] = _Carried(_calls)
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next
             raise
 
     exit.__doc__ = original.__doc__
@@ -103,16 +105,26 @@ def out_of_memory(error: BaseException) -> str | None:
 
 
 def frames_of(error: BaseException) -> str:
-    """Returns the innermost frames of an exception, the innermost last: `train.py:12 main > model.py:30 forward`."""
+    """Returns the last frames of an exception, the innermost last: `train.py:12 main > model.py:30 forward`.
+
+    Where all of them are a library's, the first gives way to the last frame of the job's own code.
+    """
+    from .callers import installed
+
     frames = []
     traceback = error.__traceback__
     here = os.path.dirname(os.path.abspath(__file__))
     while traceback is not None:
         code = traceback.tb_frame.f_code
         if os.path.dirname(code.co_filename) != here:
-            frames.append(f"{os.path.basename(code.co_filename)}:{traceback.tb_lineno} {code.co_name}")
+            text = f"{os.path.basename(code.co_filename)}:{traceback.tb_lineno} {code.co_name}"
+            frames.append((text, not installed(code.co_filename)))
         traceback = traceback.tb_next
-    return " > ".join(frames[-_FRAMES:])
+    last = frames[-_FRAMES:]
+    own = [frame for frame in frames if frame[1]]
+    if own and own[-1] not in last:
+        last[0] = own[-1]
+    return " > ".join(text for text, _ in last)
 
 
 def _at_exit() -> None:

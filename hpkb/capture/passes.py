@@ -32,7 +32,7 @@ class Course:
 
     @property
     def examples(self) -> Optional[int]:
-        """Returns the examples that this process has drawn; None where the loader's own sampler decides over a batch."""
+        """Returns the examples that this process has drawn; None where the loader's sampler decides over a batch."""
         return self.batches * self.batch_size - self.short if self.batch_size else None
 
 

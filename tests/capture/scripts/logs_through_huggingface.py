@@ -1,4 +1,4 @@
-"""accelerate with a tracker, then the Hugging Face Trainer with a callback that stops it and its best weights restored."""
+"""accelerate with a tracker, then the Hugging Face Trainer, which stops early and restores its best weights."""
 
 import sys
 

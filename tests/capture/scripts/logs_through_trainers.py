@@ -29,8 +29,8 @@ class Module(L.LightningModule):
         return loss
 
     def validation_step(self, batch, _):
-        epoch = self.current_epoch
-        self.log("score", torch.tensor([0.1, 0.5, 0.4, 0.3, 0.2, 0.1][epoch] if not self.trainer.sanity_checking else 9.0))
+        scores = [9.0] if self.trainer.sanity_checking else [0.1, 0.5, 0.4, 0.3, 0.2, 0.1]
+        self.log("score", torch.tensor(scores[self.current_epoch]))
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)

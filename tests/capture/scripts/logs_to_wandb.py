@@ -7,7 +7,8 @@ import sys
 os.environ.update(WANDB_MODE=sys.argv[2], WANDB_SILENT="true", WANDB_DIR=sys.argv[1])
 import wandb
 
-run = wandb.init(project="p", config=argparse.Namespace(lr=0.5, model={"width": 8}, api_key="sk-do-not-tell-0123456789A"))
+settings = argparse.Namespace(lr=0.5, model={"width": 8}, api_key="sk-do-not-tell-0123456789A")
+run = wandb.init(project="p", config=settings)
 wandb.config.update({"momentum": 0.9})
 wandb.config.nesterov = True
 wandb.log({"loss": 1.0}, commit=False)

@@ -19,7 +19,7 @@ loader = DataLoader(Slow(torch.randn(90, 8)), 20)
 held_out = DataLoader(TensorDataset(torch.randn(10, 8)), 5)
 examples = waited = 0
 began = None
-for epoch in range(int(sys.argv[1])):
+for _ in range(int(sys.argv[1])):
     asked = time.perf_counter()
     for (x,) in loader:
         waited += time.perf_counter() - asked
@@ -34,7 +34,7 @@ for epoch in range(int(sys.argv[1])):
     model.eval()
     with torch.no_grad():
         paused = time.perf_counter()
-        for (x,) in held_out:
+        for _ in held_out:
             time.sleep(0.05)
         evaluated += time.perf_counter() - paused
     model.train()
