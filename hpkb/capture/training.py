@@ -141,7 +141,11 @@ class Training:
             losses = losses[: self._accumulation.passes or 1]  # a closure may run several times, the first at the start
         loss_name, rate_name = track.leading if leads else track.following
         values: dict[str, float] = {}
-        rate = optimizer.param_groups[track.main]["lr"]
+        groups = optimizer.param_groups
+        if len(groups) != track.groups:
+            live.params(describe_added(optimizer, track.groups, _prefix(track.number)), "optimizer")
+            track.groups = len(groups)
+        rate = groups[track.main]["lr"]
         if type(rate) is not float:
             rate = number(rate)
         if rate is not None:
@@ -176,11 +180,10 @@ class Training:
                 self._live.params(self._course(track), "optimizer")
 
     def _course(self, track: Track) -> dict[str, Any]:
-        """Returns what only the whole course of an optimizer tells: its rates' shape, and groups added later."""
-        optimizer = track.optimizer()
-        values = {} if optimizer is None else describe_added(optimizer, track.groups, _prefix(track.number))
+        """Returns what only the whole course of an optimizer's rate tells."""
+        values = {}
         if track.number == 1:
-            values.update(self._schedule.seen(optimizer, track.rates, track.steps))
+            values = self._schedule.seen(track.optimizer(), track.rates, track.steps)
         if track.rates is not None:
             course = {"peak_learning_rate": track.rates.highest, "final_learning_rate": track.rates.final}
             values.update({_prefix(track.number) + name: rate for name, rate in course.items()})
