@@ -53,7 +53,8 @@ def test_an_exception_is_told_with_its_last_frames(run: Run) -> None:
 
 def test_the_jobs_own_code_is_among_the_frames(run: Run) -> None:
     pytest.importorskip("torch")
-    code = "import torch\nlayers = [torch.nn.Linear(2, 3)]\nfor _ in range(6): layers = [torch.nn.Sequential(*layers)]\n"
+    code = "import torch\nlayers = [torch.nn.Linear(2, 3)]\n"
+    code += "for _ in range(6): layers = [torch.nn.Sequential(*layers)]\n"
     ran = run("-c", code + "layers[0](torch.ones(1, 7))")
     frames = tags(ran)["hpkb.end.traceback"].split(" > ")
     assert (frames[0], len(frames)) == ("<string>:4 <module>", 5)
