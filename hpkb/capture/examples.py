@@ -15,7 +15,7 @@ from typing import Any, Callable, NamedTuple, Optional  # torch has imported it 
 from .rowkeys import row_bytes
 
 KINDS = ("shape", "fingerprint", "arrays", "sample", "all")  #: of what a digest may be, the weakest first
-HOLD = 2.0  #: seconds in which data that the script drops may live on, if they are still being read
+HOLD = 5.0  #: seconds in which data that the script drops may live on, if they are still being read
 _ITEM = 64  # bytes taken for an entry of a list
 
 

@@ -1,7 +1,8 @@
 """A thread beside the training that reads data sets, at a low priority and without a hand in the job.
 
-It is there only while there is something to read. It is not known to `threading`, so the job neither sees nor waits for
-it; the end waits for it a stated time. Its calls of torch use one thread: the pool of the job's own stays the job's.
+It is there only while there is something to read. It is not known to `threading`, so the job neither sees nor waits
+for it; what it has not read by the end is read then, for a stated time. Its calls of torch use one thread: the pool
+of the job's own stays the job's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Callable, Iterator  # torch has imported it by now
 from .session import Session
 
 PATIENCE = 5.0  #: seconds that the end of the job waits for what is still being read
+_DEVICE = 0.01  # seconds; a shorter rest waits for a device, a longer one is for the job's sake
 _LOWER = 10  # the priority: a tenth of what the training gets where both want the same core
 
 
@@ -32,7 +34,6 @@ class Reader:
         self._lock = threading.Lock()
         self._running = False
         self._ended = threading.Event()
-        self._hurry = threading.Event()
         self._stop = False
 
     @property
@@ -51,11 +52,21 @@ class Reader:
         _thread.start_new_thread(self._run, ())
 
     def finish(self, patience: float = PATIENCE) -> None:
-        """Returns when all is read, or after `patience` seconds; nothing is read after that."""
-        self._hurry.set()
+        """Reads the rest in the calling thread, at its priority, for `patience` seconds at most; nothing after that."""
+        deadline = time.monotonic() + patience
+        self._stop = True
         if self._running and not self._ended.wait(patience):
-            self._stop = True
-            self._ended.wait(1.0)  # it looks after each piece of work
+            return
+        while self._waiting:
+            work = self._waiting.popleft()
+            try:
+                for rest in work:
+                    if time.monotonic() > deadline:
+                        return
+                    if rest and rest < _DEVICE:
+                        time.sleep(rest)
+            except Exception as error:
+                self._live.failed("a data split", error)
 
     def _run(self) -> None:
         try:
@@ -73,21 +84,17 @@ class Reader:
             del work
 
     def _go_through(self, work: Iterator[float]) -> None:
+        """Ends when the work does, or leaves it where it is for the one who stops the thread."""
         try:
             for rest in work:
-                if self._stop:
-                    return
                 self._between()
                 if rest:
-                    self._rest(rest)
+                    time.sleep(rest)
+                if self._stop:
+                    self._waiting.appendleft(work)
+                    return
         except Exception as error:
             self._live.failed("a data split", error)
-
-    def _rest(self, seconds: float) -> None:
-        if not self._hurry.is_set():
-            time.sleep(seconds)
-        elif seconds < 0.01:  # waits for a device
-            time.sleep(0.0005)
 
 
 def _step_back(torch: Any) -> None:

@@ -130,7 +130,7 @@ class Splits:
                 self._lock.release()
 
     def close(self) -> None:
-        """Waits for what is being read, and tells the rest with what is known of it."""
+        """Reads to the end what is being read, and tells the rest with what is known of it."""
         if not self._pending:
             return
         self._reader.finish()

@@ -24,6 +24,7 @@ from torch.utils.data import (
 from hpkb.capture import session
 
 generator = torch.Generator().manual_seed(5)
+held = []  # the data that live as long as the training, on however busy a machine
 x = torch.randn(12_000, 8, generator=generator)
 y = torch.randint(0, 3, (12_000,), generator=generator)
 
@@ -182,6 +183,7 @@ def many(change=0.0):
 
 
 def fit_large(training, validation):
+    held[:] = training, validation
     val_loader = DataLoader(validation, 5000)
     fit(DataLoader(training, 5000), val_loader, model=nn.Linear(400, 3))
 
@@ -204,17 +206,17 @@ def large_copy():
 
 def dropped():
     many = torch.randn(60_000, 784)
-    held = weakref.ref(many)
+    there = weakref.ref(many)
     train = DataLoader(TensorDataset(many, torch.zeros(60_000, dtype=torch.int64)), 5000)
     del many
     fit(train, model=nn.Linear(784, 3), steps=1)
     del train
     gc.collect()
-    for _ in range(500):
-        if held() is None:
+    for _ in range(2000):
+        if there() is None:
             break
         time.sleep(0.01)
-    print("gone:", held() is None)
+    print("gone:", there() is None)
 
 
 def mapped():
