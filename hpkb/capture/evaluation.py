@@ -23,6 +23,7 @@ import time
 import weakref
 from typing import Any, Optional  # torch has imported it by now
 
+from .evaluated_data import dataset_of, is_part, length, same_data
 from .evaluation_pass import Pass, Source, Sum, Value, value_of
 from .loss_functions import Call, losses
 from .losses import read
@@ -33,6 +34,7 @@ from .training_loss import function_behind, mark
 from .transforms import transform_of
 
 _SETTLED = 3  # steps after which what the training loss is made of is taken for known
+_PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 _UNNAMED = 20  # hand-cut batches whose lines say nothing after which they are not asked any more
 _CURVES = {"validation": "val_loss", "test": "test_loss"}
 _WORDS = {"val_loss": ("val", "valid", "validation", "eval", "dev"), "test_loss": ("test",)}
@@ -62,14 +64,15 @@ class Evaluation:
         training.at_begin.add(self._begun)
         training.before_backward.add(self._backward)
         training.after_step.add(self._first_steps)
-        training.live.closing.append(self._record)
+        training.live.closing.append(self._finish)
 
     def _begun(self, optimizer: Any, _number: int) -> None:
         self._roots += [weakref.ref(model) for model in trained_models(self._torch, optimizer)]
 
     def _first_steps(self, _optimizer: Any, step: int) -> None:
-        if step >= _SETTLED:
+        if step >= _SETTLED:  # now that `regularization.py` has heard enough as well
             self._marking = False
+            losses.concerned = self._concerned
             self._training.before_backward.remove(self._backward)
             self._training.after_step.remove(self._first_steps)
 
@@ -108,16 +111,19 @@ class Evaluation:
             else:
                 self._add(found, call.name, value, place, graded)
 
+    def _concerned(self) -> bool:
+        try:
+            return not self._grad_enabled() or self._evaluates()
+        except Exception:  # asked inside of the job's own call
+            return False
+
     def _evaluates(self) -> bool:
         """Whether all that is trained is in evaluation mode."""
-        roots = self._roots
-        if not roots or self._trains_in_evaluation_mode:
-            return False
-        for reference in roots:
+        for reference in self._roots:
             root = reference()
-            if root is not None and root.training:
+            if root is None or root.training:
                 return False
-        return True
+        return bool(self._roots) and not self._trains_in_evaluation_mode
 
     def _is_plain(self, result: Any) -> bool:
         """Whether a tensor holds a value rather than standing for one in a graph or under a transform."""
@@ -152,7 +158,7 @@ class Evaluation:
             return None, None
         self._unnamed = 0
         for known in self._passes:
-            if known.source is None and known.role == role:
+            if known.source is None and (known.role, known.step) == (role, self._live.step):
                 return known, place
         return self._open(role, None, None), place
 
@@ -178,10 +184,22 @@ class Evaluation:
         self._training.before_backward.remove(self._trained_after_all)
         if self._evaluates():
             self._trains_in_evaluation_mode = True
-            self._passes = [known for known in self._passes if not known.with_gradients]
+            now = self._live.step
+            self._passes = [known for known in self._passes if not (known.with_gradients and known.step == now)]
 
     def _stepped(self, _optimizer: Any, _step: int) -> None:
-        self._training.after_step.remove(self._stepped)
+        for one in self._passes:
+            if one.source is not None:
+                one.source.measured = None  # what comes is another pass
+        if all(one.has_arrived() for one in self._passes):
+            self._training.after_step.remove(self._stepped)
+            self._record()
+
+    def _finish(self) -> None:
+        """Records what is left; values still on the GPU have a moment to arrive."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._passes and time.monotonic() < deadline and not all(one.has_arrived() for one in self._passes):
+            time.sleep(0.001)
         self._record()
 
     def _record(self) -> None:
@@ -190,15 +208,13 @@ class Evaluation:
         if not self._live.step:  # nothing was trained
             return
         self._training.before_backward.remove(self._trained_after_all)
-        seen: dict[str, list[Any]] = {}
+        seen: dict[tuple[str, int], list[Any]] = {}
         for one in passes:
-            if one.source is not None:
-                one.source.measured = None
             role = self._role(one)
             if role is None:
                 continue
-            data = None if one.source is None else _dataset(one.source)
-            before = seen.setdefault(role, [])
+            data = None if one.source is None else dataset_of(one.source)
+            before = seen.setdefault((role, one.step), [])
             if any(data is known for known in before):  # a second look at the same data within a step
                 continue
             before.append(data)
@@ -211,22 +227,15 @@ class Evaluation:
         if source is None:
             return one.role
         loader = source.use.loader()
-        if source.use.role not in _CURVES or one.named == "training" or (loader is not None and self._is_part(loader)):
+        if source.use.role not in _CURVES or one.named == "training" or (loader is not None and is_part(loader)):
             return None
-        if not one.step and not source.exhausted and source.batches < _length(loader):
+        if not one.step and not source.exhausted and source.batches < length(loader):
             return None  # a first look that checks whether the evaluation runs
         training = self._training.loaders.latest
         learned = training.loader() if training is not None and training.role == "training" else None
-        if learned is not None and loader is not None and _same_data(loader, learned):
+        if learned is not None and loader is not None and same_data(loader, learned):
             return None
         return str(source.use.role)
-
-    def _is_part(self, loader: Any) -> bool:
-        """Whether the loader gives this process only its part of the data."""
-        for sampler in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-            if max(getattr(sampler, "num_replicas", 1) or 1, getattr(sampler, "num_processes", 1) or 1) > 1:
-                return True
-        return False
 
     def _tell(self, one: Pass, name: str, number: int) -> None:
         values: dict[str, float] = {}
@@ -262,21 +271,3 @@ def is_alias(known: str, name: str) -> bool:
     """Whether a metric's name means `val_loss` or `test_loss`: `valid_loss`, `Loss/val`, `eval/loss`."""
     words = set(re.split(r"[\W_]+", known.lower())) - _BESIDE
     return any(words == {word, "loss"} for word in _WORDS[name])
-
-
-def _length(loader: Any) -> float:
-    try:
-        return len(loader)
-    except (TypeError, AttributeError, NotImplementedError):
-        return float("inf")
-
-
-def _dataset(source: Source) -> Any:
-    loader = source.use.loader()
-    return source if loader is None else loader.dataset
-
-
-def _same_data(loader: Any, other: Any) -> bool:
-    """Whether two loaders go over the very same data; samplers that choose from it may make them differ."""
-    chosen = [getattr(getattr(one, "sampler", None), "indices", None) for one in (loader, other)]
-    return loader.dataset is other.dataset and chosen == [None, None]

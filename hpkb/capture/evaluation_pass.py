@@ -61,6 +61,10 @@ class Pass:
         self.sums: dict[str, Sum] = {}
         self.with_gradients = False  # a backward pass may still show that this was training
 
+    def has_arrived(self) -> bool:
+        """Whether no value is still on its way from the GPU."""
+        return all(counted.collect() for counted in self.sums.values())
+
 
 class Value(NamedTuple):
     """What a loss function gave for one batch, as a mean or a sum over its examples."""

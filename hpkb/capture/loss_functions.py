@@ -65,14 +65,22 @@ class Call:
 
 
 class Audience:
-    """Who listens to the functions of one kind; usually nobody, or one. `wanted` is read at every call."""
+    """Who listens to the functions of one kind; usually nobody, or one.
+
+    `wanted` and `concerned` are asked at every call; what the second says no to is told to nobody.
+    """
 
     def __init__(self) -> None:
         self.wanted: Optional[tuple[Session, tuple[Heard, ...]]] = None
+        self.concerned: Callable[[], bool] = _always
 
     def add(self, live: Session, heard: Heard) -> None:
         """Has `heard` told of every call in that session; listeners of a session that has ended are forgotten."""
-        known = self.wanted[1] if self.wanted is not None and self.wanted[0] is live else ()
+        known: tuple[Heard, ...] = ()
+        if self.wanted is not None and self.wanted[0] is live:
+            known = self.wanted[1]
+        else:
+            self.concerned = _always
         self.wanted = (live, (*known, heard))
 
     def remove(self, heard: Heard) -> None:
@@ -94,6 +102,10 @@ class Audience:
             except Exception as error:
                 self.remove(heard)
                 live.failed(f"a call of {function.__name__}", error)
+
+
+def _always() -> bool:
+    return True
 
 
 losses, dropouts = Audience(), Audience()
@@ -135,7 +147,7 @@ def _template(hpkb_original: Any, hpkb_audience: Audience) -> tuple[types.CodeTy
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
-        if hpkb_audience.wanted is not None:
+        if hpkb_audience.wanted is not None and hpkb_audience.concerned():
             hpkb_audience.tell(hpkb_original, result, args, kwargs)
         return result
 

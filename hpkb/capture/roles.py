@@ -6,6 +6,7 @@ The names of local variables are read from the source lines that are being run, 
 
 from __future__ import annotations
 
+import functools
 import linecache
 import re
 import sys
@@ -19,6 +20,8 @@ _NAMED = re.compile(rf"\b({_HOLDS_DATA})(?:\[['\"](\w+)['\"]\])?", re.IGNORECASE
 _WHERE_USED = re.compile(r"\bin\b|\(")  # `for batch in LOADER`, `evaluate(LOADER)`; before it stand the results
 
 _WORD = re.compile(r"(\.?)\b([A-Za-z_]\w*)\b(?=\s*(\(|=(?!=))?)|(['\"])(\w+)\4")
+_SENTENCE = re.compile(r"(['\"])(?!\w+\1).*?\1")  # a text that is more than one word
+_FORMATTED, _IN_BRACES = re.compile(r"\b[fF](['\"])(.*?)\1"), re.compile(r"\{(.*?)\}")
 _ASSIGNED = re.compile(r"\s*([A-Za-z_]\w*)\s*\+?=(?!=)")
 _EXACTLY = {
     "training": ("train", "training"),
@@ -77,12 +80,11 @@ def role_of_hand_cut(beside: tuple[str, ...]) -> tuple[Optional[str], tuple[Any,
     while frame is not None and lines < _NEAR:
         if not frame.f_code.co_filename.startswith(beside):
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-            found = set(_roles_in_arguments(line))
             if not lines:
                 place = (frame.f_code, frame.f_lineno)
-                found.update(_role_of_result(line))
+            found = _roles_in(line, innermost=not lines)
             if found:
-                return (found.pop() if len(found) == 1 else None), place
+                return (next(iter(found)) if len(found) == 1 else None), place
             lines += 1
         frame = frame.f_back
     return None, place
@@ -114,6 +116,14 @@ def _in_globals(loader: Any, names: dict[str, Any]) -> Iterator[str]:
             yield name
         elif type(value) is dict:
             yield from (str(key) for key, item in list(value.items()) if item is loader)
+
+
+@functools.lru_cache(maxsize=256)
+def _roles_in(line: str, innermost: bool) -> frozenset[str]:
+    """Returns the roles that a line speaks of, leaving out its comment and what it says in sentences."""
+    code = _FORMATTED.sub(lambda text: "(" + " ".join(_IN_BRACES.findall(text[2])) + ")", line)
+    code = _SENTENCE.sub("''", code).partition("#")[0]
+    return frozenset([*_roles_in_arguments(code), *(_role_of_result(code) if innermost else ())])
 
 
 def _roles_in_arguments(line: str) -> Iterator[str]:

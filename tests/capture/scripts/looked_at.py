@@ -57,7 +57,8 @@ print(explained.graph_count, explained.graph_break_count, explained.graphs[0].co
 compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
 print(compiled(x, y), compiled(x, y))
 print(inspect.signature(F.cross_entropy), len(inspect.getsource(F.dropout)), F.nll_loss.__module__)
-print(pickle.loads(pickle.dumps(F.cross_entropy)) is F.cross_entropy, sorted(torch.overrides.get_testing_overrides()[F.cross_entropy].__code__.co_varnames))
+print(pickle.loads(pickle.dumps(F.cross_entropy)) is F.cross_entropy)
+print(torch.overrides.get_testing_overrides()[F.cross_entropy].__code__.co_varnames)
 try:
     F.cross_entropy(x, y[:3])
 except ValueError:
