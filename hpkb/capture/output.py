@@ -34,7 +34,7 @@ def watch_output() -> None:
 
 def _watch(stream: Any) -> None:
     write = stream.write
-    lines = _Lines()
+    lines = Lines()
 
     def tee(text: str, /) -> Any:
         try:
@@ -58,7 +58,7 @@ def _watch(stream: Any) -> None:
         pass
 
 
-class _Lines:
+class Lines:
     """Puts lines together from pieces. Of a line that was drawn over (progress bars) the last state counts."""
 
     def __init__(self) -> None:

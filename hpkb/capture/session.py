@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part")
 
+SEEN = "seen"  # a file of the run folder: capture has begun in some process, whether or not it had anything to record
 _WAITING = 1000  # records kept until the spool is opened
 
 
@@ -301,6 +302,7 @@ def start(run_dir: str) -> Session:
     if _current is not None:
         return _current
     _current = Session(str(run_dir), rank(), is_worker())
+    _leave_mark(_current.run_dir)
     if not _fork_watched:
         _fork_watched = True
         os.register_at_fork(after_in_child=_begin_in_child)
@@ -323,6 +325,13 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
             _current.log(metrics, step)
         except Exception as error:
             _current.failed("hpkb.log", error)
+
+
+def _leave_mark(run_dir: str) -> None:
+    try:
+        os.close(os.open(os.path.join(run_dir, SEEN), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:  # the first record will meet it too, and say so
+        pass
 
 
 def _begin_in_child() -> None:

@@ -18,10 +18,14 @@ from hpkb.ship.address import absolute, usable
 from hpkb.ship.courier import Courier
 from hpkb.ship.gauge import Meter
 from hpkb.ship.liveness import job_alive
+from hpkb.ship.obstacle import obstacle
+from hpkb.ship.outside import Outside
 from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, unshipped
 from hpkb.ship.signals import Forwarding
 
 POLL = 0.5  # seconds between two looks at the spool
+_FROM_FAR = "its arguments, the hardware and its end"
+_FROM_OUTSIDE = "its arguments, the metrics that it prints, the hardware and its end"
 PATIENCE = 10.0  # seconds that a finished job waits for a store that does not answer
 
 
@@ -45,9 +49,9 @@ def log(
         _say(f"{error} The command runs without capture.", out)
         return launch.exit_status(_run_plainly(command))
     if not wait:
-        return launch.exit_status(_run_captured(run, command, lambda: _detach(run, settings, out)))
+        return launch.exit_status(_run_captured(run, command, lambda: _detach(run, settings, out), out))
     shipping = _Shipping(run, settings.tracking_uri, patience)
-    returncode = _run_captured(run, command, shipping.start)
+    returncode = _run_captured(run, command, shipping.start, out)
     shipping.conclude(out)
     return launch.exit_status(returncode)
 
@@ -113,13 +117,20 @@ def sync(tracking_uri: str | None = None, paths: Sequence[Path] = (), out: TextI
     return shipped
 
 
-def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], None]) -> int:
+def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], None], out: TextIO) -> int:
+    why = obstacle(command)
+    if why is not None:
+        _say(f"{why}: {_FROM_OUTSIDE} are recorded.", out)
     with Forwarding() as signals:
-        child = launch.start(run, command)
+        outside = Outside(run, command, tee=why is not None)
+        child = launch.start(run, command, **outside.streams)
+        outside.listen()
         signals.to(child)
         started()
         with Meter(run):
             returncode = child.wait()
+        if not outside.conclude() and why is None:
+            _say(f"no Python process of this job could be captured: {_FROM_FAR} are recorded.", out)
         launch.record_end(run, returncode, signals.seen)
     return returncode
 

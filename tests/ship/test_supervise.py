@@ -277,6 +277,6 @@ def _read_all(terminal: int) -> bytes:
 
 
 def test_the_supervisor_says_nothing_of_mlflow(store_uri: str) -> None:
-    supervisor = python(f"import sys; sys.argv[1:] = [{store_uri!r}, 'true']\n{LOG}")
+    supervisor = python(f"import sys; sys.argv[1:] = [{store_uri!r}, sys.executable, '-c', '']\n{LOG}")
     out, errors = supervisor.communicate(timeout=60)
     assert (supervisor.returncode, out, errors) == (0, "", "")
