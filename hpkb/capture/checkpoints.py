@@ -15,6 +15,7 @@ from _thread import _local  # what `threading` has
 from typing import Any, Callable, Optional  # torch or safetensors has imported it by now
 
 from .loggers import argument
+from .patch import call_after
 from .session import Session, current
 
 _KEPT = 200  # checkpoints in the list
@@ -72,10 +73,10 @@ class Checkpoints:
 
 
 def watch_checkpoints(torch: Any) -> None:
-    """Hooks `torch.save` and `torch.load`."""
+    """Hooks `torch.save`, and of `torch.load` only how it opens a file: its warnings name the line of its caller."""
     _watch_writing(torch.serialization, "save", _torch_path)
-    _watch_reading(torch.serialization, "load", 0, "f")
-    torch.save, torch.load = torch.serialization.save, torch.serialization.load
+    torch.save = torch.serialization.save
+    _watch_reading(torch.serialization, "_open_file_like", 0, "name_or_buffer")
 
 
 def watch_safetensors(module: Any) -> None:
@@ -135,7 +136,9 @@ def _trainer_model(_result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _watch_writing(owner: Any, name: str, path_of: Path) -> None:
-    original = getattr(owner, name)
+    original = getattr(owner, name, None)
+    if original is None:  # in another version of the library
+        return
 
     @functools.wraps(original)
     def write(*args: Any, **kwargs: Any) -> Any:
@@ -163,14 +166,13 @@ def _watch_writing(owner: Any, name: str, path_of: Path) -> None:
 
 
 def _watch_reading(owner: Any, name: str, position: int, parameter: str) -> None:
-    from .patch import call_after
-
     def note(live: Session, _result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         path = argument(args, kwargs, position, parameter)
-        if isinstance(path, (str, os.PathLike)):
+        if isinstance(path, (str, os.PathLike)) and not _writing.depth:
             live.part(Checkpoints).was_read(str(os.fspath(path)))
 
-    call_after(owner, name, note)
+    if hasattr(owner, name):
+        call_after(owner, name, note)
 
 
 def _size(path: str) -> Optional[int]:

@@ -28,7 +28,9 @@ _DEEPEST = 5  # levels of nested metrics
 
 def watch_logger(owner: Any, name: str, note: Note) -> None:
     """Makes `owner.name` call `note(live, result, args, kwargs)` after itself, unless another logger called it."""
-    original = getattr(owner, name)
+    original = getattr(owner, name, None)
+    if original is None:  # in another version of the library
+        return
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -113,7 +115,10 @@ def record_configuration(live: Session, logger: str, content: Any) -> None:
     if type(content).__name__ == "DictConfig":  # OmegaConf's
         from omegaconf import OmegaConf
 
-        content = OmegaConf.to_container(content, resolve=False)
+        from .omega import resolved
+
+        plain: Any = OmegaConf.to_container(content, resolve=False)
+        content = resolved(plain, plain)
     elif hasattr(content, "items") and not isinstance(content, dict):
         content = dict(content.items())
     values = flattened("config", content)

@@ -50,7 +50,8 @@ class Outcome:
             if "val_loss" in values:
                 self._evaluated(step, values["val_loss"])
         elif loss - loss == 0.0:
-            self._diverged_at = None
+            if self._diverged_at is not None:
+                self._diverged_at = None
         elif self._diverged_at is None:
             self._diverged_at = step
 

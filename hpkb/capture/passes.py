@@ -11,29 +11,18 @@ _LOADERS = 100  # that are told apart; some scripts make one for every pass
 
 
 class Course:
-    """How far the training has gone through one DataLoader. `short` counts the examples missing in last batches."""
+    """How far the training has gone through one DataLoader: passes begun, those completed, and batches drawn."""
 
     def __init__(self, use: Any, loader: Any) -> None:
         self.use = use
         self.length = _length(loader)
         self.batch_size, self._missing = _sizes(loader)
-        self.batches = 0
-        self.opened = 0
-        self.short = 0
-
-    def drawn(self, iterator: Any) -> None:
-        """Takes note of a batch."""
-        self.batches += 1
-        yielded = iterator._num_yielded
-        if yielded == 1:
-            self.opened += 1
-        if self._missing and yielded == self.length:
-            self.short += self._missing
+        self.batches = self.opened = self.completed = 0
 
     @property
     def examples(self) -> Optional[int]:
         """Returns the examples that this process has drawn; None where the loader's sampler decides over a batch."""
-        return self.batches * self.batch_size - self.short if self.batch_size else None
+        return self.batches * self.batch_size - self.completed * self._missing if self.batch_size else None
 
 
 class Courses:
@@ -51,7 +40,12 @@ class Courses:
             if loader is None or len(self._courses) >= _LOADERS:
                 return
             course = self._courses[id(use)] = Course(use, loader)
-        course.drawn(iterator)
+        course.batches += 1
+        yielded = iterator._num_yielded
+        if yielded == 1:
+            course.opened += 1
+        if yielded == course.length:
+            course.completed += 1
 
     def any(self) -> bool:
         """Whether the job trains on what a loader gives."""
