@@ -44,7 +44,6 @@ def start(run: RunDir, command: Sequence[str], **popen_options: Any) -> subproce
         run.discard()
         raise command_error(command, error) from error
     record(run, {"type": "child", "pid": child.pid})
-    record_surroundings(run, popen_options.get("cwd"))
     return child
 
 
