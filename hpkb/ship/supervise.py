@@ -128,6 +128,7 @@ def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], Non
         signals.to(child)
         started()
         with Meter(run):
+            launch.record_surroundings(run)  # takes its time, so only now that signals reach the job
             returncode = child.wait()
         if not outside.conclude() and why is None:
             _say(f"no Python process of this job could be captured: {_FROM_FAR} are recorded.", out)
