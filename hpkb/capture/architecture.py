@@ -98,24 +98,25 @@ def blocks(model: Any) -> dict[str, list[Any]]:
 
 def _inside(module: Any) -> list[Any]:
     """Returns the modules right inside of one, looking through plain containers and wrappers."""
-    found: list[Any] = []
+    found: dict[int, Any] = {}
     todo = list(children(module).values())[::-1]
     while todo:
         part = unwrapped(todo.pop())
         if type(part).__name__ in _CONTAINERS and type(part).__module__.startswith("torch."):
             todo += list(children(part).values())[::-1]
-        elif not any(part is known for known in found):
-            found.append(part)
-    return found
+        else:
+            found.setdefault(id(part), part)
+    return list(found.values())
 
 
 def _is_stage(module: Any) -> bool:
     """Whether most of the layers in a module are in blocks of one class: such a module is a stage of several blocks."""
     inner = [(class_name(part), len(weighted_layers(part))) for part in _inside(module)]
+    times = Counter(name for name, _ in inner)
     sizes: Counter[str] = Counter()
     for name, layers in inner:
         sizes[name] += layers if layers > 1 else 0
-    repeated = [n for name, n in sizes.items() if sum(name == other for other, _ in inner) > 1]
+    repeated = [n for name, n in sizes.items() if times[name] > 1]
     return bool(repeated) and max(repeated) > 0.6 * sum(layers for _, layers in inner)
 
 

@@ -7,12 +7,13 @@ from typing import Any, Optional  # torch has imported it by now
 
 from .modules import children, class_name, own_parameters, unwrapped
 
-_SETTINGS = (  # attributes that change what a layer computes and show in no shape; rates and epsilons are left out
+# Attributes that change what a layer computes and show in no shape; rates and epsilons are left out.
+_SETTINGS = frozenset((
     "kernel_size", "stride", "padding", "dilation", "groups", "output_padding", "padding_mode", "ceil_mode",
     "transposed", "num_heads", "num_layers", "bidirectional", "nonlinearity", "mode", "approximate",
     "negative_slope", "normalized_shape", "num_groups", "num_features", "output_size", "scale_factor", "size",
     "upscale_factor", "start_dim", "end_dim", "norm_first", "affine", "elementwise_affine", "head_dim", "activation",
-)  # fmt: skip
+))  # fmt: skip
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -44,8 +45,8 @@ def _shape(parameter: Any) -> Optional[tuple[int, ...]]:
 
 def _settings(module: Any) -> list[tuple[str, Any]]:
     found = []
-    for name in _SETTINGS:
-        value = module.__dict__.get(name)
+    for name in sorted(_SETTINGS & module.__dict__.keys()):
+        value = module.__dict__[name]
         if callable(value):
             value = getattr(value, "__name__", None)
         if value is not None and (

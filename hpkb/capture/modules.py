@@ -103,7 +103,7 @@ def class_name(module: Any) -> str:
 def children(module: Any) -> dict[str, Any]:
     """Returns the named modules right inside of a module, without calling any code of the job."""
     held = module.__dict__.get("_modules")
-    if type(held) is not dict and not hasattr(held, "items"):
+    if not held:
         return {}
     return {name: child for name, child in held.items() if child is not None}
 
@@ -111,7 +111,7 @@ def children(module: Any) -> dict[str, Any]:
 def own_parameters(module: Any) -> dict[str, Any]:
     """Returns the parameters that a module holds itself."""
     held = module.__dict__.get("_parameters")
-    if not hasattr(held, "items"):
+    if not held:
         return {}
     return {name: parameter for name, parameter in held.items() if parameter is not None}
 
@@ -126,8 +126,10 @@ def descendants(module: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(module))
         yield path, module
-        prefix = path + "." if path else ""
-        todo += [(prefix + name, child) for name, child in reversed(list(children(module).items()))]
+        held = module.__dict__.get("_modules")
+        if held:  # most have none, and models of ten thousand modules are gone through several times
+            prefix = path + "." if path else ""
+            todo += [(prefix + name, child) for name, child in reversed(list(held.items())) if child is not None]
 
 
 def all_parameters(module: Any) -> dict[int, Any]:

@@ -62,7 +62,7 @@ def precision(models: list[Any], parameters: Iterable[Any], compiled: Optional[b
     if _autocast:
         mixed = str(_autocast[0]).rpartition(".")[2]
         return stored if mixed == stored else mixed + "-mixed"
-    # torch.compile takes an `autocast` inside of what it compiles apart, and no call of it is seen.
+    # An `autocast` inside of what torch.compile compiles need not be called as a function of Python.
     return None if stored == "float32" and compiled is not False else stored
 
 

@@ -110,6 +110,14 @@ def test_the_fingerprint_is_that_of_the_architecture(models: dict[str, Captured]
     assert len(prints) == len(TRUTH)
 
 
+def test_what_is_compiled_whole_stays_whole(run: Run) -> None:
+    captured, alone = run("compiled_whole.py"), run("compiled_whole.py", captured=False)
+    assert (captured.stdout, captured.stderr, captured.returncode) == (alone.stdout, alone.stderr, 0)
+    expected = {"compiled": True, "precision": "bfloat16-mixed", "model": "Sequential", "residual": None, "depth": 2}
+    assert {name: captured.params.get(name) for name in expected} == expected
+    assert not captured.curve("dead_unit_share")  # whose hooks would have the model compiled anew
+
+
 def test_training_is_the_same_to_the_last_bit(models: dict[str, Captured], run: Run) -> None:
     names = [name for name in TRUTH if name not in ("lightning", "distributed")]
     alone = run("models.py", "-", *names, captured=False)
