@@ -27,7 +27,7 @@ from .evaluated_data import dataset_of, is_part, length, same_data
 from .evaluation_pass import Pass, Source, Sum, Value, value_of
 from .loss_functions import Call, losses
 from .losses import read
-from .output import CURVES
+from .metric_names import CURVES
 from .roles import role_in_names, role_of_hand_cut
 from .trained import trained_models
 from .training_loss import function_behind, mark
