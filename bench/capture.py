@@ -1,61 +1,108 @@
-"""Prints what capture costs a training script: the same script with and without it, alternating, and paired.
+"""Prints what capture costs a training script: the same script with and without `hpkb log`, alternating, and paired.
 
-    python bench/capture.py [--pairs 7] [--steps 1500]
+    python bench/capture.py [--pairs 9] [--seconds 3]
 
-The script's step is about 1 ms on one core: what is added to it is the same at any step time. Start-up is the wall time
-of a script that imports torch and ends.
+Steps take about 1 ms and about 10 ms on one core, from one batch to the next. `step` is the median over a run's steps,
+`loop` the run's whole loop over its steps, which holds what is sampled now and then too and is the noisier of the two.
+Start-up is the wall time of a child that imports torch and ends, memory the child's peak; in both the child is started
+as `hpkb log` starts it, without the supervising process. Every number is the median of the pairs' differences, the
+range that of their middle half.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hpkb.ship.launch import environment
 
 SCRIPT = """
-import argparse, sys, time
+import argparse, json, resource, time
+started = time.perf_counter()
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int)
-steps = parser.parse_args().steps
+parser.add_argument("--width", type=int)
+args = parser.parse_args()
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10))
+layers = [torch.nn.Linear(256, args.width), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(args.width, 10)]
+model = torch.nn.Sequential(*layers)
 optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(args.steps, 1))
 loader = DataLoader(TensorDataset(torch.randn(6400, 256), torch.randint(0, 10, (6400,))), 64, shuffle=True)
+criterion = torch.nn.CrossEntropyLoss()
 times = []
-while len(times) < steps:
+while len(times) < args.steps:
     for inputs, labels in loader:
-        start = time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+        loss = criterion(model(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
-        times.append(time.perf_counter() - start)
-print("median", sorted(times)[len(times) // 2] if times else 0.0, file=sys.stderr)
+        times.append(time.perf_counter())
+steps = sorted(after - before for before, after in zip(times[50:], times[51:]))
+told = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+if steps:
+    told.update(step=steps[len(steps) // 2] * 1e6, loop=sum(steps) / len(steps) * 1e6)
+print("told", json.dumps(told), flush=True)
 """
 
+Run = Callable[[bool], dict[str, float]]
 
-def run(script: Path, steps: int, captured: bool, folder: Path) -> tuple[float, float]:
-    """Returns (wall seconds, median seconds a step) of one run of the script."""
+
+def run(command: list[str], env: dict[str, str]) -> dict[str, float]:
+    """Runs a command and returns what its script told, and its wall time in milliseconds."""
+    before = os.times()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    wall = os.times().elapsed - before.elapsed
+    line = next(line for line in done.stdout.splitlines() if line.startswith("told"))
+    return {**json.loads(line.partition(" ")[2]), "wall": wall * 1e3}
+
+
+def training(folder: Path, width: int, steps: int) -> Run:
+    """Returns a function that trains with or without `hpkb log`."""
+    command = [sys.executable, str(folder / "train.py"), "--steps", str(steps), "--width", str(width)]
+    store = ["--tracking-uri", f"sqlite:///{folder / 'store.db'}", "--no-wait"]
+    log = [sys.executable, "-m", "hpkb", "log", *store, "--"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HPKB_HOME": str(folder)}
+    return lambda captured: run([*log, *command] if captured else command, env)
+
+
+def child(folder: Path, width: int, steps: int) -> Run:
+    """Returns a function that runs the child alone, with or without capture."""
+    command = [sys.executable, str(folder / "train.py"), "--steps", str(steps), "--width", str(width)]
     base = {**os.environ, "OMP_NUM_THREADS": "1"}
-    folder.mkdir(parents=True)
-    env = environment(folder, base) if captured else base
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, script, "--steps", str(steps)], env=env, capture_output=True, text=True, check=True
-    )
-    return time.perf_counter() - start, float(done.stderr.split()[-1])
+
+    def once(captured: bool) -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=folder) as spools:
+            return run(command, environment(Path(spools), base) if captured else base)
+
+    return once
+
+
+def compare(once: Run, pairs: int, fields: dict[str, str], title: str) -> None:
+    """Prints a row for each field: without capture, and what capture adds."""
+    measured = []
+    for i in range(pairs):
+        both = {captured: once(captured) for captured in ((False, True) if i % 2 else (True, False))}
+        measured.append((both[False], both[True]))
+    for field, unit in fields.items():
+        plain = statistics.median(without[field] for without, _ in measured)
+        added = sorted(captured[field] - without[field] for without, captured in measured)
+        low, middle, high = statistics.quantiles(added, n=4)
+        share = f"{middle / plain:+7.1%}" if unit == "µs" else ""
+        name = f"{title}, {field}"
+        print(f"{name:<22}{plain:12.1f}{middle:+12.1f}   [{low:+8.1f}, {high:+8.1f}] {unit} {share}", flush=True)
 
 
 def import_time() -> float:
@@ -66,27 +113,20 @@ def import_time() -> float:
 
 
 def main() -> None:
-    """Runs the pairs and prints the medians of the paired differences."""
+    """Runs the pairs and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=3.0)
     args = parser.parse_args()
+    print(f"{'':<22}{'without':>12}{'added':>12}   [middle half of {args.pairs} pairs]")
     with tempfile.TemporaryDirectory() as name:
-        script = Path(name) / "train.py"
-        script.write_text(SCRIPT)
-        for what, steps, index, unit in (("a step", args.steps, 1, 1e6), ("start-up", 0, 0, 1e3)):
-            pairs = []
-            for i in range(args.pairs):
-                order = (False, True) if i % 2 else (True, False)
-                times = {c: run(script, steps, c, Path(name) / f"{steps}-{i}-{c}")[index] for c in order}
-                pairs.append((times[False] * unit, times[True] * unit))
-            plain = statistics.median(p for p, _ in pairs)
-            added = statistics.median(c - p for p, c in pairs)
-            name_of_unit = "µs" if unit == 1e6 else "ms"
-            print(f"{what:<9} without {plain:8.1f} {name_of_unit}   added by capture {added:7.1f} {name_of_unit}"
-                  f"   ({added / plain:+.1%}; {args.pairs} pairs)")  # fmt: skip
-
-
+        folder = Path(name)
+        (folder / "train.py").write_text(SCRIPT)
+        for title, width, step in (("1 ms", 256, 1e-3), ("10 ms", 2048, 1e-2)):
+            steps = 50 + int(args.seconds / step)
+            compare(training(folder, width, steps), args.pairs, {"step": "µs", "loop": "µs"}, title)
+        compare(child(folder, 256, 0), args.pairs, {"wall": "ms"}, "start-up")
+        compare(child(folder, 256, 500), args.pairs, {"memory": "MB"}, "500 steps")
     print(f"import hpkb {import_time():.1f} ms")
 
 

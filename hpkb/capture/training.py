@@ -27,6 +27,8 @@ from .session import Session
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 
 Reading = Union[float, Late]
+Then = Optional[Callable[[float], None]]
+LateValues = dict[str, "tuple[list[Reading], float, Then]"]  # the mean of the readings, times the number
 
 
 class Track:
@@ -57,7 +59,7 @@ class Measured(NamedTuple):
     """A value that belongs to the next optimizer step; `then` is told the number if that step leads."""
 
     reading: Reading
-    then: Optional[Callable[[float], None]] = None
+    then: Then = None
 
 
 class Waiting(NamedTuple):
@@ -66,7 +68,7 @@ class Waiting(NamedTuple):
     step: int
     time: float
     values: dict[str, float]
-    late: dict[str, tuple[list[Reading], float, Optional[Callable[[float], None]]]]  # the mean is times the number
+    late: LateValues
 
 
 class Training:
@@ -152,11 +154,17 @@ class Training:
             values[rate_name] = rate
             if rate != track.rate:
                 track.moved(rate)
-        if self.with_step or self._waiting or (losses and type(losses[0]) is not float):
-            self._record(track, leads, loss_name, losses, values)
-        elif losses or values:
-            if losses:
-                values[loss_name] = _mean(losses) * self._accumulation.factor
+        late: LateValues = {}
+        if losses and type(losses[0]) is float:  # all come from one device
+            values[loss_name] = _mean(losses) * self._accumulation.factor
+        elif losses:
+            late[loss_name] = (losses, self._accumulation.factor, None)
+        if self.with_step:
+            self._take_measured("" if leads else f".{track.number}", values, late)
+        if late or self._waiting:
+            self._waiting.append(Waiting(live.step, time.time(), values, late))
+            self._deliver()
+        elif values:
             live.points(live.step, values)
         if leads and self.after_step:
             self.after_step.tell(optimizer, live.step)
@@ -221,16 +229,18 @@ class Training:
         if self._live.step == SETTLED:
             self._accumulation.conclude()
 
-    def _record(self, track: Track, leads: bool, loss: str, losses: list[Reading], values: dict[str, float]) -> None:
-        """Records a step of which some values may still be on the GPU, or that has others than loss and rate."""
-        late: dict[str, tuple[list[Reading], float, Optional[Callable[[float], None]]]] = {}
-        if losses:
-            late[loss] = (losses, self._accumulation.factor, None)
+    def _take_measured(self, suffix: str, values: dict[str, float], late: LateValues) -> None:
+        """Adds what was measured since the last step to the values of this one, which leads if it has no suffix."""
         measured, self.with_step = self.with_step, {}
         for name, (reading, then) in measured.items():
-            late[name if leads else f"{name}.{track.number}"] = ([reading], 1.0, then if leads else None)
-        self._waiting.append(Waiting(self._live.step, time.time(), values, late))
-        self._deliver()
+            if suffix:
+                then = None
+            if type(reading) is not float:
+                late[name + suffix] = ([reading], 1.0, then)
+                continue
+            values[name + suffix] = reading
+            if then is not None:
+                then(reading)
 
     def _deliver(self, deadline: float = 0.0) -> None:
         """Writes the points that have arrived, in the order of the steps; until a deadline it waits for the others."""
