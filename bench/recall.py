@@ -25,12 +25,12 @@ from tests.capture.community.recall import Record, Row, compare, of_run, same, s
 
 AUTOLOG = """
 import os, runpy, sys
-import mlflow
-mlflow.set_experiment("recall")
-mlflow.autolog(silent=True)
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
-if os.environ.get("RANK", "0") == "0":
+if os.environ.get("RANK", "0") == "0":  # the others would make the same SQLite file at the same moment
+    import mlflow
+    mlflow.set_experiment("recall")
+    mlflow.autolog(silent=True)
     mlflow.start_run()
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -26,6 +26,7 @@ _WRAPPERS = {  # classes that only run another module, and under which name they
 }
 _WRAPPING_PACKAGES = ("torch", "deepspeed", "accelerate", "lightning", "pytorch_lightning", "lightning_fabric")
 _NOTED = 200_000  # modules noted at most; a job that goes on making them is not followed
+_UNNAMED = ("Sequential", "ModuleList", "ModuleDict")  # say less of a model than the module around them
 _ROOTS = 3  # models of one optimizer that are named together
 
 _noted: list[ref[Any]] = []
@@ -188,7 +189,7 @@ def _narrowed(top: Any, wanted: set[int], foreign: set[int]) -> Any:
         held = wanted & all_parameters(top).keys()
         shared = "LightningModule" in _names(type(top)) or not foreign.isdisjoint(all_parameters(top))
         whole = [child for child in children(top).values() if held <= all_parameters(child).keys()]
-        if not shared or len(whole) != 1:
+        if not shared or len(whole) != 1 or type(unwrapped(whole[0])).__name__ in _UNNAMED:
             return top
         top = unwrapped(whole[0])
 

@@ -133,7 +133,8 @@ GROUPS_ONECYCLE = Case(
         "epochs": 5, "seed": 42, "seed.torch": 42, "dropout": 0.1, "label_smoothing": 0.1,
         "gradient_clip_norm": 1.0, "gradient_clip_share": Result("clip_share"),
         "model": "ResidualMLP", "parameter_count": _DECAYED + _UNDECAYED,
-        "total_parameter_count": _DECAYED + _UNDECAYED, "depth": 3, "width": 48, "activation": "gelu",
+        "total_parameter_count": _DECAYED + _UNDECAYED, "depth": 5, "width": 48,  # stem, three, head
+        "activation": "gelu",
         "normalization": "layer_norm", "residual": True, "initialization": "trunc_normal",
     },
     {"train_loss": Result("train_loss"), "val_loss": Result("val_loss"), "grad_norm": Result("grad_norm"),
@@ -142,7 +143,7 @@ GROUPS_ONECYCLE = Case(
     {"hpkb.split.overlap": "none", "hpkb.seed.set": "true"},
 )  # fmt: skip
 
-_VOCABULARY = 9  # seven letters, the space and the end of the line
+_VOCABULARY = 6  # four letters (the squares modulo seven), the space and the end of the line
 _GPT_2D = _VOCABULARY * 32 * 2 + 32 * 32 + 2 * 12 * 32 * 32
 _GPT_1D = 5 * 2 * 32
 NANOGPT = Case(
