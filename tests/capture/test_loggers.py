@@ -106,13 +106,15 @@ def test_accelerate_and_the_hugging_face_trainer(run: Run, tmp_path: Path) -> No
     assert (told["hpkb.end.restored_step"], told["hpkb.epochs_seen"]) == ("4", "0.75")
 
 
+@pytest.fixture(scope="module")
+def client() -> Any:
+    """The class of MLflow's client."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    return pytest.importorskip("mlflow").MlflowClient
+
+
 class TestMlflow:
     """One run of the script's is the run that the job is shipped to, the next is its own."""
-
-    @pytest.fixture(scope="class")
-    def client(self) -> Any:
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        return pytest.importorskip("mlflow").MlflowClient
 
     def test_the_same_run_is_used_once(self, run: Run, tmp_path: Path, client: Any) -> None:
         uri = f"sqlite:///{tmp_path}/mlflow.db"
