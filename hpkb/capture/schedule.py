@@ -6,12 +6,14 @@ its own, and rates assigned by hand are told by their course, where `schedule_sh
 
 from __future__ import annotations
 
-from typing import Any, Optional  # torch has imported it by now
+from typing import TYPE_CHECKING, Any, Optional  # torch has imported it by now
 
 from .rates import Rates
-from .schedule_shape import UNKNOWN, Shape, recognise
 from .scheduler import describe_schedule, is_certain
 from .session import Session
+
+if TYPE_CHECKING:
+    from .schedule_shape import Shape
 
 _OPTIONS = ("schedule", "scheduler", "lr_schedule", "lr_scheduler", "lr_scheduler_type", "sched")
 _FALLING = ("step", "multistep", "exponential", "linear", "polynomial", "cosine", "plateau", "constant")
@@ -41,7 +43,8 @@ class Schedule:
         word = self._told.get("lr_schedule")
         if is_certain(self._told):
             if shape.word != word:
-                shape = Shape(word, shape.warmup if word in _FALLING and shape.warmup == 0 else None)
+                warmup = 0 if word in _FALLING and shape.warmup == 0 else None
+                shape = type(shape)(word, warmup)
         elif shape.word is None or (shape.word == "constant" and shape.warmup == 0):
             return self._said(shape, moved=shape.word is None)
         found = {
@@ -65,6 +68,8 @@ class Schedule:
 
 def _shape(rates: Rates, steps: int) -> Shape:
     """Returns the shape of the rates; where not all could be kept, only of a schedule that repeats itself."""
+    from .schedule_shape import UNKNOWN, recognise  # at the end, not at the job's start
+
     knots = rates.knots()
     if rates.is_whole:
         return recognise(knots, steps)

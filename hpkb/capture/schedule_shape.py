@@ -8,7 +8,6 @@ stepped once an epoch is a staircase; its stairs are then the points, with the e
 from __future__ import annotations
 
 import math
-import statistics
 from typing import NamedTuple, Optional, Sequence, TypeVar  # torch has imported it by now
 
 from .rate_curves import Curve, Points, cosine, exponential, inverse_sqrt, linear, meets, polynomial
@@ -78,7 +77,8 @@ def _pairs(items: Sequence[Item]) -> Sequence[tuple[Item, Item]]:
 
 def _gap(knots: Knots) -> float:
     """Returns the usual number of steps from one change to the next."""
-    return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in _pairs(knots))
+    gaps = sorted((b[1] - a[1]) / (b[0] - a[0]) for a, b in _pairs(knots))
+    return (gaps[(len(gaps) - 1) // 2] + gaps[len(gaps) // 2]) / 2
 
 
 def _timed(knots: Knots) -> tuple[Points, float]:
