@@ -102,14 +102,16 @@ def parse(line: str) -> tuple[dict[str, float], dict[str, int]]:
     """Returns the metrics of a line and its positions, both by name: lower case, words joined by underscores.
 
     What stands in the brackets of a call (`Linear(in_features=64)`) is no metric, nor is a number that goes on:
-    `cuda:0`, `12:30`, `3/10`, `1.2.3`. Of a name that occurs twice the first counts.
+    `cuda:0`, `12:30`, `3/10`, `1.2.3`. A loss or an accuracy may do without the sign: `val loss 0.9204`. Of a name
+    that occurs twice the first counts.
     """
-    pair, position, call = _patterns()
+    pair, spoken, position, call = _patterns()
     positions: dict[str, int] = {}
     for found in position.finditer(line):
         positions.setdefault(found[1].lower().replace(" ", "_"), int(found[2]))
     metrics: dict[str, float] = {}
-    for found in pair.finditer(_without_calls(line, call)):
+    line = _without_calls(line, call)
+    for found in (*pair.finditer(line), *spoken.finditer(line)):
         name = _name(found)
         if name and name not in _POSITIONS:
             metrics.setdefault(name, float(found["value"]))
@@ -139,13 +141,13 @@ _compiled: list[re.Pattern[str]] = []
 
 
 def _patterns() -> list[re.Pattern[str]]:
-    """Returns the patterns of a pair, a position and a call; the first line that needs them imports `re`."""
+    """Returns the patterns of a pair, one without its sign, a position and a call; made when a line needs them."""
     if not _compiled:
         _compiled.extend(_compile())
     return _compiled
 
 
-def _compile() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+def _compile() -> tuple[re.Pattern[str], ...]:
     import re
 
     word = r"[A-Za-z_][\w./-]{0,79}"
@@ -155,7 +157,12 @@ def _compile() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
         rf"(?P<value>{number})(?![\w:/]|\.\w|-\d)",
         re.IGNORECASE,
     )
+    spoken = re.compile(
+        r"(?<![\w./\\:@-])(?P<name>(?:[A-Za-z_]\w*[ _]){0,2}(?:loss|accuracy|acc|perplexity|ppl))(?P<glue> +)"
+        r"(?P<value>[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|(?:nan|inf)\b))(?![\w:/%]|\.\w)",
+        re.IGNORECASE,
+    )
     position = re.compile(
         r"\b(global[ _]step|steps?|iteration|iter|it|epoch)\b['\"]?[ \t]*[:=#]?[ \t]*\[?[ \t]*(\d+)", re.IGNORECASE
     )
-    return pair, position, re.compile(r"\b[A-Za-z_]\w*\([^()]*\)")
+    return pair, spoken, position, re.compile(r"\b[A-Za-z_]\w*\([^()]*\)")

@@ -22,6 +22,7 @@ from hpkb.ship.store import MAX_METRICS, MAX_PARAMS, Point, Recorded, Split
 
 LONG_NAME = "hpkb.key."
 COMMIT = "hpkb.code.commit"
+_LENGTHS = ("steps", "epochs")
 MAX_ARTIFACTS = 8  # of up to a few MB each
 
 
@@ -90,13 +91,23 @@ class Batch:
     def add_canonical(self) -> None:
         """Adds what the script called its own way under the canonical name, where nothing better is known by now.
 
-        What an optimizer was really set to comes under the canonical name itself and is there before the end.
+        What an optimizer was really set to comes under the canonical name itself and is there before the end. Not
+        added is what other settings overrule: a length that is no length (-1), epochs beside a number of steps, and
+        the examples of a batch where several batches or processes make one step.
         """
-        for key, text in list(self.known_params.items()):
+        told: dict[str, str] = {}
+        for key, text in self.known_params.items():
             prefix, _, rest = key.partition(".")
             found = lookup(rest) if prefix in ("cli", "config") and text != "None" else None
-            if found and found.role != "measured" and found.name not in self.known_params:
-                self.add_params({found.name: text})
+            if found is None or found.role == "measured" or found.name in self.known_params:
+                continue
+            if found.name not in _LENGTHS or _positive(text):
+                told.setdefault(found.name, text)
+        if "steps" in told or "steps" in self.known_params:
+            told.pop("epochs", None)
+        if any(self.known_params.get(name, "1") != "1" for name in ("accumulation_steps", "world_size")):
+            told.pop("batch_size", None)
+        self.add_params(told)
 
     def add_tags(self, values: Mapping[str, Any]) -> None:
         """Adds tags; the last value of a name holds. The commit is given to MLflow's own tag as well."""
@@ -124,6 +135,13 @@ class Batch:
     def _tag(self, key: str, value: str) -> None:
         if self.known_tags.get(key) != value:
             self.known_tags[key] = self.tags[key] = value
+
+
+def _positive(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
 
 
 def as_given(values: Mapping[str, Any]) -> dict[str, Any]:
