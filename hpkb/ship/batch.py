@@ -59,12 +59,11 @@ class Batch:
         for part in (self.params, self.tags, self.points, self.splits, self.artifacts):
             part.clear()
 
-    def add_points(self, points: Points, rank: int) -> None:
-        """Adds the points of one step; those of a process other than the first keep to a curve of their own."""
+    def add_points(self, points: Points) -> None:
+        """Adds the points of one step."""
         timestamp, self.width = int(points.time * 1000), len(points.values)
         for name, value in points.values.items():
-            key = self._key(name if rank == 0 else f"{name}.rank{rank}")
-            self.points.append(Point(key, value, timestamp, points.step))
+            self.points.append(Point(self._key(name), value, timestamp, points.step))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Adds a record of another type; one of no meaning to MLflow adds nothing."""

@@ -23,9 +23,14 @@ class Channel:
         self._store = store
 
     def take(self, record: Points | Mapping[str, Any], rank: int) -> None:
-        """Puts a record where the next `flush` finds it."""
+        """Puts a record where the next `flush` finds it; of a rank after the first, neither curves nor parameters.
+
+        A process that learns its rank late may have told of them before.
+        """
+        if rank and (isinstance(record, Points) or record.get("type") in ("params", "split")):
+            return
         if isinstance(record, Points):
-            self.batch.add_points(record, rank)
+            self.batch.add_points(record)
         elif record.get("type") != "mlflow_run":
             self.batch.add(record)
         elif record.get("run_id") != self.run_id:

@@ -6,16 +6,16 @@ Nothing in here imports MLflow, and nothing that goes wrong in here is raised in
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from hpkb.capture import session
 from hpkb.errors import HpkbError
-from hpkb.ship import address, launch
+from hpkb.ship import address, launch, service
 from hpkb.ship.rundir import RunDir, RunSettings
 
 PATIENCE = 10.0  # seconds that the end of the context waits for the run to be in MLflow
@@ -29,10 +29,10 @@ class InlineRun:
     """
 
     def __init__(self, settings: RunSettings, params: Mapping[str, Any]) -> None:
-        self._settings = settings
+        uri = address.absolute(settings.tracking_uri)
+        self._settings = replace(settings, tracking_uri=uri)
         self._params = params
         self._run: RunDir | None = None
-        self._shipper: subprocess.Popen[bytes] | None = None
         self._process = 0  # a child that is forked inside the context leaves it too, and has no say
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -65,25 +65,23 @@ class InlineRun:
             session.start(joined)
             return
         try:
-            self._run, self._process = RunDir.create(self._settings), os.getpid()
+            self._run, self._process = self._made(), os.getpid()
             launch.record(self._run, {"type": "child", "pid": os.getpid()})
-            self._shipper = launch.detach(self._run, self._settings.tracking_uri)
+            service.ensure(self._settings.tracking_uri)
         except (HpkbError, OSError) as error:
             _say(f"{error} This process is not captured." if self._run is None else f"not shipped yet: {error}")
         if self._run is not None:
             session.start(str(self._run.path))
             launch.record_surroundings(self._run)
 
+    def _made(self) -> RunDir:
+        return RunDir.create(replace(self._settings, service=service.name(self._settings.tracking_uri)))
+
     def _await_delivery(self, run: RunDir) -> None:
-        deadline = time.monotonic() + PATIENCE
-        try:
-            while not run.finished:
-                if self._shipper is None or self._shipper.poll() is not None or time.monotonic() > deadline:
-                    break
-                time.sleep(0.05)
-        except KeyboardInterrupt:
-            pass
-        if not run.finished:
+        delivered = False
+        with suppress(OSError, KeyboardInterrupt):
+            delivered = service.await_delivery(run, self._settings.tracking_uri, PATIENCE)
+        if not delivered:
             _say(f"the run is still spooled in {run.path}; what is left of it is shipped with: hpkb sync")
 
 

@@ -32,7 +32,7 @@ def environment(run_dir: str | Path, base: Mapping[str, str]) -> dict[str, str]:
 
     The child may run in another Python environment than hpkb: the folder brings its own way to `hpkb.capture`.
     """
-    return {**base, RUN_DIR: str(run_dir), "PYTHONPATH": os.pathsep.join([str(INJECT), *_python_path(base)])}
+    return {**base, RUN_DIR: str(run_dir), "PYTHONPATH": os.pathsep.join([str(INJECT), *python_path(base)])}
 
 
 def start(run: RunDir, command: Sequence[str], **popen_options: Any) -> subprocess.Popen[bytes]:
@@ -100,18 +100,8 @@ def exit_status(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
 
 
-def detach(run: RunDir, tracking_uri: str) -> subprocess.Popen[bytes]:
-    """Starts a process of its own session that ships the run and outlives this one; raises OSError."""
-    base = {name: value for name, value in os.environ.items() if name != RUN_DIR}
-    base["PYTHONPATH"] = os.pathsep.join([*_python_path(base), str(PACKAGE.parent)])
-    base["MLFLOW_TRACKING_URI"] = tracking_uri  # as an argument, all users could see it
-    return subprocess.Popen(
-        [sys.executable, "-m", "hpkb.ship", str(run.path)], env=base, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def _python_path(base: Mapping[str, str]) -> list[str]:
+def python_path(base: Mapping[str, str]) -> list[str]:
+    """The parts of PYTHONPATH, without what a job of `hpkb log` has first on it."""
     return [part for part in base.get("PYTHONPATH", "").split(os.pathsep) if part and part != str(INJECT)]
 
 

@@ -3,6 +3,7 @@
     <spool root>/<run key>/run.json        the settings, written once and whole
                            *.spool         one a process, and supervisor.spool
                            shipped.json    the MLflow run and how far each file has been acknowledged
+                           failure.txt     why the last attempt to ship has failed
                            lock            held by whoever ships
 """
 
@@ -17,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from hpkb.ship.address import without_password as without_password
 
 SETTINGS = "run.json"
 SHIPPED = "shipped.json"
+FAILURE = "failure.txt"
 SUPERVISOR = "supervisor" + SUFFIX
 
 
@@ -45,6 +47,7 @@ class RunSettings:
     params: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     full_metrics: bool = False
+    service: str = ""  # the name of the service that ships the run (`hpkb.ship.service`)
 
     def storable(self) -> RunSettings:
         """The same settings without any secret, and with an address that holds from every working directory."""
@@ -96,7 +99,7 @@ class RunDir:
         hidden = run.path.with_name(f".{run.path.name}")
         try:
             hidden.mkdir(mode=0o700, parents=True)
-            _write_whole(hidden / SETTINGS, document)
+            write_whole(hidden / SETTINGS, document)
             hidden.rename(run.path)
         except OSError as error:
             shutil.rmtree(hidden, ignore_errors=True)
@@ -158,13 +161,34 @@ class RunDir:
 
     def save(self, progress: Progress, durable: bool = False) -> None:
         """Replaces what has been acknowledged, whole; `durable` also against a loss of power."""
-        _write_whole(self.path / SHIPPED, asdict(progress), durable)
+        write_whole(self.path / SHIPPED, asdict(progress), durable)
 
     @property
     def finished(self) -> bool:
         """Whether MLflow has the run's end."""
         progress = self.progress()
         return progress is not None and progress.finished
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the MLflow run, of the parent where there are several; None where there is none yet."""
+        progress = self.progress()
+        return (progress.parent or progress.run_id) if progress else None
+
+    def failure(self) -> str | None:
+        """Why the last attempt to ship has failed, None where it has not."""
+        try:
+            return (self.path / FAILURE).read_text("utf-8") or None
+        except OSError:
+            return None
+
+    def note_failure(self, why: str | None) -> None:
+        """Writes down why an attempt has failed, or that the last has not."""
+        with suppress(OSError):
+            if why is None:
+                (self.path / FAILURE).unlink(missing_ok=True)
+            elif why != self.failure():
+                (self.path / FAILURE).write_text(why, "utf-8")
 
     def to_ship(self) -> bool:
         """Whether the folder holds anything that MLflow has not acknowledged."""
@@ -226,7 +250,7 @@ def _flocked(descriptor: int, deadline: float) -> bool:
             time.sleep(0.1)
 
 
-def _write_whole(path: Path, document: Mapping[str, Any], durable: bool = True) -> None:
+def write_whole(path: Path, document: Mapping[str, Any], durable: bool = True) -> None:
     """Writes beside the file and renames, so that a reader sees the old document or the new one."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from hpkb.errors import SourceError, TrackingError
-from hpkb.ship import launch
+from hpkb.ship import launch, service
 from hpkb.ship.address import absolute, usable
-from hpkb.ship.courier import Courier
+from hpkb.ship.courier import Courier, open_shipper
 from hpkb.ship.gauge import Meter
 from hpkb.ship.liveness import job_alive
 from hpkb.ship.obstacle import obstacle
@@ -23,7 +22,6 @@ from hpkb.ship.outside import Outside
 from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, unshipped
 from hpkb.ship.signals import Forwarding
 
-POLL = 0.5  # seconds between two looks at the spool
 _FROM_FAR = "its arguments, the hardware and its end"
 _FROM_OUTSIDE = "its arguments, the metrics that it prints, the hardware and its end"
 PATIENCE = 10.0  # seconds that a finished job waits for a store that does not answer
@@ -38,59 +36,38 @@ def log(
 ) -> int:
     """The exit status of the command, which is captured and shipped; 128 and the number for a signal.
 
-    Without `wait`, a process of its own ships. With it, the run is in MLflow when this returns, or a line says what
-    is still spooled: that is so when the store has not answered for `patience` seconds after the job's end.
+    The store's service ships (`hpkb.ship.service`). With `wait`, the run is in MLflow when this returns, or a line
+    says that it is still spooled: that is so when the store has not answered for `patience` seconds after the job's
+    end, or is so slow that it has not all of the run after a minute.
     """
     out = out or sys.stderr
-    settings = replace(settings, tracking_uri=absolute(settings.tracking_uri), command=tuple(command))
+    uri = absolute(settings.tracking_uri)
     try:
-        run = RunDir.create(settings)
+        run = RunDir.create(replace(settings, tracking_uri=uri, command=tuple(command), service=service.name(uri)))
     except SourceError as error:
         _say(f"{error} The command runs without capture.", out)
         return launch.exit_status(_run_plainly(command))
-    if not wait:
-        return launch.exit_status(_run_captured(run, command, lambda: _detach(run, settings, out), out))
-    shipping = _Shipping(run, settings.tracking_uri, patience)
-    returncode = _run_captured(run, command, shipping.start, out)
-    shipping.conclude(out)
+    returncode = _run_captured(run, command, lambda: _ensure_service(run, uri, out), out)
+    if wait:
+        _conclude(run, uri, patience, out)
     return launch.exit_status(returncode)
 
 
-class _Shipping(threading.Thread):
-    """Ships beside the job, so that neither an import nor a store that hangs delays what the job's end needs."""
-
-    def __init__(self, run: RunDir, tracking_uri: str, patience: float) -> None:
-        super().__init__(name="hpkb-shipping", daemon=True)
-        self._run_dir = run
-        self._courier = Courier(run, tracking_uri)
-        self._patience = patience
-        self._ended = threading.Event()
-        self._delivered = False
-
-    def run(self) -> None:
-        with self._run_dir.lock(self._patience) as held:
-            if held:
-                self._courier.open()
-                while not self._ended.wait(POLL):
-                    self._courier.ship()
-                self._delivered = self._courier.finish(self._patience)
-
-    def conclude(self, out: TextIO) -> None:
-        """Returns when the run is delivered, or there is no hope of it; says so where a person needs to know."""
-        self._ended.set()
-        ended = time.monotonic()
-        why = f"The store {self._run_dir.settings.tracking_uri} does not answer."
-        try:
-            while self.is_alive() and self._courier.silent_since(ended) <= self._patience:
-                self.join(0.1)
-        except KeyboardInterrupt:
-            why = "The shipping was interrupted."
-        if not self._delivered:
-            left = f"The run is still spooled in {self._run_dir.path}; ship it with: hpkb sync"
-            _say(f"{self._courier.error or why} {left}", out)
-        elif out.isatty():
-            where = f"experiment '{self._run_dir.settings.experiment}', {self._run_dir.settings.tracking_uri}"
-            _say(f"{self._courier.points} points shipped to run {self._courier.run_id}, {where}", out)
+def _conclude(run: RunDir, tracking_uri: str, patience: float, out: TextIO) -> None:
+    """Returns when the run is delivered, or when to wait is no use; says so where a person needs to know."""
+    why = f"The store {run.settings.tracking_uri} does not answer."
+    delivered = False
+    try:
+        delivered = service.await_delivery(run, tracking_uri, patience)
+    except KeyboardInterrupt:
+        why = "The shipping was interrupted."
+    except OSError as error:
+        why = f"No shipper could be started ({error.strerror})."
+    if not delivered:
+        _say(f"{run.failure() or why} What is left of the run is spooled in {run.path} and "
+             "is shipped when the store answers; to ship it yourself: hpkb sync", out)  # fmt: skip
+    elif out.isatty():
+        _say(f"in MLflow: run {run.run_id}, experiment '{run.settings.experiment}', {run.settings.tracking_uri}", out)
 
 
 def sync(tracking_uri: str | None = None, paths: Sequence[Path] = (), out: TextIO | None = None) -> int:
@@ -107,7 +84,8 @@ def sync(tracking_uri: str | None = None, paths: Sequence[Path] = (), out: TextI
         with run.lock() as held:
             if not held:
                 continue
-            courier = Courier(run, absolute(tracking_uri) if tracking_uri else usable(run.settings.tracking_uri))
+            uri = absolute(tracking_uri) if tracking_uri else usable(run.settings.tracking_uri)
+            courier = Courier(run, partial(open_shipper, uri))
             if _bring_up_to_date(run, courier):
                 shipped += 1
             else:
@@ -146,9 +124,9 @@ def _run_plainly(command: Sequence[str]) -> int:
         return child.wait()
 
 
-def _detach(run: RunDir, settings: RunSettings, out: TextIO) -> None:
+def _ensure_service(run: RunDir, tracking_uri: str, out: TextIO) -> None:
     try:
-        launch.detach(run, settings.tracking_uri)
+        service.ensure(tracking_uri)
     except OSError as error:
         _say(f"the shipper could not be started ({error.strerror}); ship {run.path} with: hpkb sync", out)
 
@@ -171,4 +149,4 @@ def _bring_up_to_date(run: RunDir, courier: Courier) -> bool:
     if not run.finished and not run.ended() and job_alive(run):
         courier.ship()
         return courier.error is None
-    return courier.finish(patience=0)
+    return courier.deliver()

@@ -1,0 +1,180 @@
+"""The service behind `service.py`: ships every run of one store that lies in the spool, as long as there are any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpkb.errors import SourceError, TrackingError
+from hpkb.ship.address import without_password
+from hpkb.ship.courier import Courier, open_shipper
+from hpkb.ship.liveness import job_alive
+from hpkb.ship.rundir import SETTINGS, SUPERVISOR, RunDir
+from hpkb.ship.service import State, held, save
+
+if TYPE_CHECKING:
+    from hpkb.ship.shipper import Shipper
+
+LINGER = 120.0  # seconds that a service stays after its last run; HPKB_LINGER sets another number
+_TICK = 0.05  # seconds between two looks at the spool
+_PERIOD = 0.5  # seconds between two shipments of a run that goes on
+_RESCAN = 5.0  # seconds between two looks for runs whose job died
+_KEPT = 3600.0  # seconds that the folder of a delivered run is kept
+
+
+def serve(tracking_uri: str, root: Path, folder: Path) -> None:
+    """Ships the store's runs until there has been none for a while; returns at once where another serves."""
+    with held(folder / "lock") as alone:
+        if alone:
+            _Service(tracking_uri, root, folder).run(float(os.environ.get("HPKB_LINGER") or LINGER))
+
+
+class _Service:
+    def __init__(self, tracking_uri: str, root: Path, folder: Path) -> None:
+        self._uri, self._address = tracking_uri, without_password(tracking_uri)
+        self._root, self._folder = root, folder
+        self._shipper: Shipper | None = None
+        self._charges: dict[Path, _Charge] = {}
+        self._passed_over: set[Path] = set()  # since the last rescan
+        self._looked, self._rescanned = 0.0, -_RESCAN
+        self._said = State(since=time.time())
+
+    def run(self, linger: float) -> None:
+        """Serves until it may go."""
+        with suppress(TrackingError):
+            self._opened()  # MLflow's import takes longest, and the job is still on its way
+        busy = time.monotonic()
+        while self._root.is_dir():
+            self._look_for_runs()
+            for path in [path for path, charge in self._charges.items() if charge.attend()]:
+                del self._charges[path]
+            self._tell()
+            if self._charges:
+                busy = time.monotonic()
+            elif time.monotonic() - busy >= linger and self._may_go():
+                return
+            time.sleep(_TICK)
+
+    def _opened(self) -> Shipper:
+        """The shipper that all runs share; raises TrackingError where the store cannot be opened."""
+        if self._shipper is None:
+            self._shipper = open_shipper(self._uri)
+        return self._shipper
+
+    def _look_for_runs(self) -> None:
+        """Takes charge of the runs that are new in the spool, and now and then of those that their jobs have left."""
+        now, changed = time.monotonic(), self._root.stat().st_mtime
+        rescan = now - self._rescanned >= _RESCAN
+        if changed == self._looked and not rescan:
+            return
+        self._looked = changed
+        if rescan:
+            self._rescanned = now
+            self._passed_over.clear()
+        for file in sorted(self._root.glob(f"[!.]*/{SETTINGS}")):
+            path = file.parent
+            if path not in self._charges and path not in self._passed_over and not self._take_charge(path):
+                self._passed_over.add(path)
+
+    def _take_charge(self, path: Path) -> bool:
+        try:
+            run = RunDir.open(path)
+        except SourceError:  # nobody can say where such a run belongs; it stays where it is
+            return False
+        if not run.to_ship():
+            _remove_old(run)
+            return False
+        mine = run.settings.service == self._folder.name
+        if run.settings.tracking_uri != self._address or not (mine or not job_alive(run)):
+            return False
+        charge = _Charge(run, Courier(run, self._opened))
+        if not charge.held:  # another process ships it
+            return False
+        self._charges[path] = charge
+        return True
+
+    def _tell(self) -> None:
+        """Says how the store is, when that has changed; jobs that wait read it."""
+        opening = self._shipper is None and not any(charge.failed for charge in self._charges.values())
+        answered = self._said.answered
+        if self._shipper is not None:
+            answered = round(time.time() - (time.monotonic() - self._shipper.answered), 1)
+        said = State(opening, self._said.since, answered)
+        if said != self._said:
+            self._said = said
+            save(self._folder, said)
+
+    def _may_go(self) -> bool:
+        """Whether no run has come in the last moment; behind the gate no job can rely on this service meanwhile."""
+        with held(self._folder / "gate", wait=True):
+            self._rescanned = -_RESCAN
+            self._look_for_runs()
+            if self._charges:
+                return False
+            with suppress(OSError):  # whoever comes next finds no lock, and starts another service
+                (self._folder / "lock").unlink()
+            return True
+
+
+class _Charge:
+    """One run that the service ships, and the lock that it holds of it."""
+
+    def __init__(self, run: RunDir, courier: Courier) -> None:
+        self._run, self._courier = run, courier
+        self._lock = ExitStack()
+        self.held = self._lock.enter_context(run.lock())
+        if not self.held:
+            self._lock.close()
+        self._due = 0.0
+        self._size = -1
+        self._ended = False
+        self._checked = time.monotonic()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the store did not take the run at the last attempt."""
+        return self._courier.error is not None
+
+    def attend(self) -> bool:
+        """Does what is due for the run; returns whether it needs no more attention."""
+        if self._over():
+            done = self._courier.deliver() or not self._run.path.is_dir()
+        else:
+            done = False
+            if time.monotonic() >= self._due:
+                self._courier.ship()
+                self._due = time.monotonic() + _PERIOD
+        self._run.note_failure(str(self._courier.error) if self._courier.error else None)
+        if done:
+            self._lock.close()
+        return done
+
+    def _over(self) -> bool:
+        """Whether nothing will be added any more: the supervisor said so, or all who could are gone."""
+        if self._ended:
+            return True
+        size = _size(self._run.path / SUPERVISOR)
+        if size != self._size:
+            self._size, self._ended = size, self._run.ended()
+        if not self._ended and time.monotonic() - self._checked > _RESCAN:
+            self._checked = time.monotonic()
+            self._ended = not job_alive(self._run)
+        return self._ended
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
+
+
+def _remove_old(run: RunDir) -> None:
+    """Removes the folder of a run that is in MLflow with its end, once nobody can be waiting for it any more."""
+    with suppress(OSError), run.lock() as alone:
+        if alone and run.finished and not run.spools() and time.time() - run.path.stat().st_mtime > _KEPT:
+            shutil.rmtree(run.path, ignore_errors=True)
