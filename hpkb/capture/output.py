@@ -75,7 +75,7 @@ class Lines:
         for line in complete:
             if (":" in line or "=" in line) and len(line) <= _LONGEST * 10:
                 line = line.rstrip("\r").rpartition("\r")[2]
-                if len(line) <= _LONGEST and not line.startswith("hpkb: "):
+                if len(line) <= _LONGEST and not line.startswith("hpkb: ") and not _is_echo(line):
                     self._record(live, line)
 
     def _record(self, live: Session, line: str) -> None:
@@ -96,6 +96,11 @@ class Lines:
         """Returns the step of a script without an optimizer: what its lines said last, else how often they came."""
         self._clock = next((positions[name] for name in _CLOCKS if name in positions), self._clock)
         return self._counts.get(first, -1) + 1 if self._clock is None else self._clock
+
+
+def _is_echo(line: str) -> bool:
+    """Whether Ray repeats what one of its workers has printed: `(RayTrainWorker pid=123) loss: 0.5`."""
+    return "(" in line[:8] and " pid=" in line[:100]
 
 
 def parse(line: str) -> tuple[dict[str, float], dict[str, int]]:

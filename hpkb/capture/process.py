@@ -32,7 +32,7 @@ def may_be_another_rank() -> bool:
     """
     if "RANK" in os.environ:
         return False
-    return is_worker() or any(_number(name, 0) > 0 for name in _OTHERS)
+    return is_worker() or is_ray_worker() or any(_number(name, 0) > 0 for name in _OTHERS)
 
 
 def is_worker() -> bool:
@@ -41,6 +41,11 @@ def is_worker() -> bool:
         return True
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
+
+
+def is_ray_worker() -> bool:
+    """Whether Ray started this process; what work it will get, its command line does not say."""
+    return "RAY_RAYLET_PID" in os.environ
 
 
 def place() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 import time
 from _thread import RLock  # what `threading` has, without its import
 
-from .process import is_worker, may_be_another_rank, own_script, place, rank
+from .process import is_ray_worker, is_worker, may_be_another_rank, own_script, place, rank
 
 TYPE_CHECKING = False  # `typing` takes longer to import than the rest of capture
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Session:
         return self._spool is not None
 
     def part(self, kind: Callable[[Session], Part]) -> Part:
-        """Returns the one object of a class that the session has, made where it is new: what a hook keeps between calls."""
+        """Returns the session's one object of a class, made where it is new: what a hook keeps between its calls."""
         found: Part | None = self._parts.get(kind)
         if found is None:
             found = self._parts[kind] = kind(self)
@@ -84,6 +84,8 @@ class Session:
 
         With `opens` false they wait until something else has opened the spool.
         """
+        if self._waits and origin == "argparse" and is_ray_worker():
+            return  # Ray's own arguments
         fresh = {name: value for name, value in values.items() if name not in self._values}
         if fresh:
             self._values.update(fresh)

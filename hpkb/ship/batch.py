@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpkb.capture import redact
-from hpkb.capture.spool import Points
+from hpkb.curve_file import SCATTER
 from hpkb.names import canonical, lookup
 from hpkb.ship.keys import (
+    CUT,
     artifact_path,
     artifact_text,
     encode_key,
@@ -17,8 +18,10 @@ from hpkb.ship.keys import (
     param_text,
     same_value,
     tag_text,
+    whole_text,
 )
 from hpkb.ship.store import MAX_METRICS, MAX_PARAMS, Point, Recorded, Split
+from hpkb.ship.thinning import Sample
 
 LONG_NAME = "hpkb.key."
 COMMIT = "hpkb.code.commit"
@@ -41,7 +44,6 @@ class Batch:
     points: list[Point] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     artifacts: dict[str, str] = field(default_factory=dict)  # texts, by their path among the run's artifacts
-    width: int = 1  # points of the last record
 
     @classmethod
     def after(cls, recorded: Recorded) -> Batch:
@@ -50,20 +52,21 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        """Whether another record like the last one would not fit into the same requests."""
+        """Whether there is enough for a request of any kind; what is too much for one goes in several."""
         several = max(len(self.params), len(self.tags)) >= MAX_PARAMS or len(self.artifacts) >= MAX_ARTIFACTS
-        return several or len(self.points) + self.width > MAX_METRICS
+        return several or len(self.points) >= MAX_METRICS
 
     def clear(self) -> None:
         """Forgets what has been acknowledged; what the run has stays known."""
         for part in (self.params, self.tags, self.points, self.splits, self.artifacts):
             part.clear()
 
-    def add_points(self, points: Points) -> None:
-        """Adds the points of one step."""
-        timestamp, self.width = int(points.time * 1000), len(points.values)
-        for name, value in points.values.items():
-            self.points.append(Point(self._key(name), value, timestamp, points.step))
+    def add_sample(self, name: str, sample: Sample) -> None:
+        """Adds a point of a curve, and the scatter of the window that it stands for."""
+        timestamp = int(sample.time * 1000)
+        self.points.append(Point(self._key(name), sample.value, timestamp, sample.step))
+        if sample.sd is not None:
+            self.points.append(Point(self._key(name + SCATTER), sample.sd, timestamp, sample.step))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Adds a record of another type; one of no meaning to MLflow adds nothing."""
@@ -81,6 +84,8 @@ class Batch:
         for name, value in values.items():
             text, n = _without_secret(name, param_text(value)), 1
             key = self._key(name)
+            if text.endswith(CUT):
+                self.artifacts[artifact_path(f"params/{name}.txt")] = _without_secret(name, whole_text(value))
             while key in self.known_params and not same_value(self.known_params[key], text):
                 n += 1
                 key = self._key(f"{name}.{n}")

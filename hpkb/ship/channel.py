@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hpkb.capture.spool import Points
+from hpkb.curve_file import FOLDER, TAG
 from hpkb.ship.batch import Batch
+from hpkb.ship.curves import Curves
 from hpkb.ship.ending import Ending
 from hpkb.ship.store import Recorded, Store
 
@@ -20,6 +23,7 @@ class Channel:
         self.run_id = run_id
         self.ended = False
         self.batch = Batch.after(recorded)
+        self.curves = Curves()
         self._store = store
 
     def take(self, record: Points | Mapping[str, Any], rank: int) -> None:
@@ -30,7 +34,8 @@ class Channel:
         if rank and (isinstance(record, Points) or record.get("type") in ("params", "split")):
             return
         if isinstance(record, Points):
-            self.batch.add_points(record)
+            for name, sample in self.curves.take(record):
+                self.batch.add_sample(name, sample)
         elif record.get("type") != "mlflow_run":
             self.batch.add(record)
         elif record.get("run_id") != self.run_id:
@@ -47,10 +52,19 @@ class Channel:
             batch.add_tags({"hpkb.artifacts.failed": ", ".join(failed)})  # sent with the next
         return sent
 
+    def keep_curves(self, file: Path) -> bool:
+        """Whether the file with the run's whole curves is among its artifacts now, where the knowledge base looks."""
+        kept = self._store.log_file(self.run_id, file, FOLDER)
+        path = f"{FOLDER}/{file.name}"
+        self.batch.add_tags({TAG: path} if kept else {"hpkb.artifacts.failed": path})
+        return kept
+
     def end(self, ending: Ending, losses: Mapping[str, str], default_end: float) -> None:
         """Sends the rest and gives the run its end; `default_end` in seconds since 1970 is for one without a time."""
         if PARENT not in self.batch.known_tags:
             self.batch.add_canonical()
+        for name, sample in self.curves.end():
+            self.batch.add_sample(name, sample)
         dropped = {"hpkb.spool.dropped": str(ending.dropped)} if ending.dropped else {}
         self.batch.add_tags({"hpkb.end.reason": ending.reason, **dropped, **losses})
         self.flush()

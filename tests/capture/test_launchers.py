@@ -94,3 +94,26 @@ def test_a_rank_that_fails_before_it_trains_says_why(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, cwd=os.sep)
     ((header, end),) = spools(tmp_path)
     assert (header["role"], end["reason"]) == ("process", "ValueError: no such data")
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_worker_of_ray_waits_for_its_first_step(tmp_path: Path, rank: str) -> None:
+    """Ray starts workers before it knows their ranks, with arguments of its own, and repeats what they print."""
+    code = (
+        "import argparse, os, torch; argparse.ArgumentParser().parse_known_args(['--x'])\n"
+        "parser = argparse.ArgumentParser(); parser.add_argument('--node-id'); parser.parse_args(['--node-id', '5'])\n"
+        f"os.environ.update(RANK='{rank}', WORLD_SIZE='2', MASTER_ADDR='host', MASTER_PORT='1')\n"
+        "print('(RayTrainWorker pid=3) loss: 1'); weight = torch.ones(1, requires_grad=True)\n"
+        "weight.sum().backward(); torch.optim.SGD([weight], lr=0.5).step()"
+    )
+    env = environment(tmp_path) | {"RAY_RAYLET_PID": "1"}
+    subprocess.run([sys.executable, "-c", code], env=env, cwd=SCRIPTS, check=True, capture_output=True)
+    (records,) = spools(tmp_path)
+    assert of_type(records, "training")["rank"] == int(rank)
+    said = {name for record in records if kind(record) == "params" for name in record["values"]}
+    assert not any(name.startswith("cli.") for name in said)
+    assert ("learning_rate" in said) == (rank == "0")
+    names = {name for record in records if isinstance(record, Points) for name in record.values}
+    assert "raytrainworker_pid" not in names
+    assert "loss" not in names
+    assert ("train_loss" in names) == (rank == "0")
