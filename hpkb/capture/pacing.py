@@ -31,9 +31,10 @@ class Pace:
     def interval(self, step: int) -> int:
         """Returns the steps from this one to the next measurement.
 
-        The shortest of the last steps counts, as a longer one may have had an evaluation in it.
+        The shortest of the last steps counts, as a longer one may have had an evaluation in it, and the median cost,
+        as the process may have been made to wait within a measurement.
         """
         allowed = _SHARE * min(self._steps)
         if step <= _ALLOWED:
             allowed = max(allowed, _ALLOWANCE)
-        return max(1, math.ceil(sum(self._costs) / len(self._costs) / allowed))
+        return max(1, math.ceil(sorted(self._costs)[(len(self._costs) - 1) // 2] / allowed))

@@ -1,0 +1,228 @@
+"""The gradient noise scale: planted truths, its pieces against every example's own gradient, and real scripts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpkb.capture.noise_scale import NoiseScale
+from hpkb.capture.pacing import Pace
+
+from .running import Run
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+from hpkb.capture.split_batch import Pieces, batch_of, graph_of, watch  # noqa: E402
+
+
+def planted(steps: int, n: int, squared_norm: float, seed: int) -> NoiseScale:
+    """Batches of n normal gradients around a fixed one, with tr(Σ) = 100 in 20 dimensions."""
+    dimensions, trace = 20, 100.0
+    rng = random.Random(seed)
+    noise = NoiseScale()
+    mean, deviation = math.sqrt(squared_norm / dimensions), math.sqrt(trace / dimensions)
+    for step in range(steps):
+        each = [[rng.gauss(mean, deviation) for _ in range(dimensions)] for _ in range(n)]
+        square = sum(value * value for one in each for value in one) / n
+        whole = sum((sum(column) / n) ** 2 for column in zip(*each, strict=True))
+        noise.add(step, (n * whole - square) / (n - 1), square)
+    return noise
+
+
+@pytest.mark.parametrize("squared_norm", [100.0, 10.0, 3.0])
+def test_a_planted_noise_scale_is_found(squared_norm: float) -> None:
+    found = [planted(200, 8, squared_norm, seed).estimate() for seed in range(9)]
+    scales = sorted(estimate.noise_scale if estimate else math.inf for estimate in found)
+    assert scales[4] == pytest.approx(100 / squared_norm, rel=0.3)
+    assert all(estimate is None or estimate.trace == pytest.approx(100, rel=0.15) for estimate in found)
+
+
+def test_without_a_gradient_there_is_mostly_no_noise_scale() -> None:
+    found = [planted(100, 4, 0.0, seed).estimate() for seed in range(40)]
+    assert sum(estimate is not None for estimate in found) <= 12  # one in six is a standard error above zero
+
+
+def test_samples_that_are_no_numbers_poison_nothing() -> None:
+    noise = planted(50, 8, 100.0, 0)
+    before = noise.estimate()
+    assert not any(noise.add(50, *bad) for bad in ((math.nan, 1.0), (math.inf, 1.0), (1.0, math.inf), (0.0, 0.0)))
+    assert noise.estimate() == before
+
+
+def test_many_samples_are_merged_and_the_estimate_stays() -> None:
+    few, many = planted(390, 4, 50.0, 1).estimate(), planted(3000, 4, 50.0, 1).estimate()
+    assert few is not None
+    assert many is not None
+    assert many.noise_scale == pytest.approx(few.noise_scale, rel=0.3)
+
+
+def test_batches_without_replacement_are_unbiased_for_the_whole_set() -> None:
+    values = [3.0, -1.0, 2.0, 5.0, 0.0]  # one-dimensional gradients of a data set of five
+    noise = NoiseScale()
+    pairs = list(itertools.combinations(values, 2))
+    for pair in pairs:
+        noise.add(1, pair[0] * pair[1], sum(value * value for value in pair) / 2, population=5)
+    mean = sum(values) / 5
+    samples = noise._samples
+    assert sum(sample.product for sample in samples) / len(pairs) == pytest.approx(mean**2)
+    trace = sum(sample.square - sample.product for sample in samples) / len(pairs)
+    assert trace == pytest.approx(sum(value * value for value in values) / 5 - mean**2)
+
+
+def test_the_pace_keeps_to_its_share() -> None:
+    pace = Pace()
+    pace.took(200e-6, 10e-3)
+    assert pace.interval(10) == pace.interval(5000) == 4
+    pace = Pace()
+    pace.took(200e-6, 1e-3)
+    assert (pace.interval(10), pace.interval(5000)) == (10, 40)
+    pace = Pace()
+    pace.took(10e-6, 10e-3, share=1 / 6)
+    assert pace.interval(5000) == 34
+
+
+class Text(nn.Module):  # type: ignore[misc]
+    """A sequence model whose layers see (batch, time) rows, or (time, batch) rows inside of its attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Embedding(11, 8, padding_idx=0)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+        self.head = nn.Linear(8, 11, bias=False)
+
+    def forward(self, tokens: Any) -> Any:
+        return self.head(self.block(self.token(tokens))).mean(1)
+
+
+def models() -> dict[str, tuple[Any, Any]]:
+    torch.manual_seed(0)
+    images = torch.randn(6, 2, 9, 9)
+    return {
+        "linear": (nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3, bias=False)), torch.randn(6, 5)),
+        "text": (Text(), torch.randint(0, 11, (6, 4))),
+        "image": (nn.Sequential(nn.Conv2d(2, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(100, 3)), images),
+        "groups": (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(), nn.Linear(196, 3)), images),
+        "sound": (nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.Linear(28, 3)), torch.randn(6, 2, 9)),
+        "back": (nn.Sequential(nn.ConvTranspose2d(2, 3, 3), nn.Flatten(), nn.Linear(363, 3)), images),
+        "wide": (nn.Sequential(nn.Linear(6, 900), nn.Unflatten(1, (3, 300)), nn.Linear(300, 1000)), torch.randn(6, 6)),
+    }
+
+
+def loss_of(model: Any, x: Any) -> Any:
+    return model(x).square().flatten(1).mean(1).mean()
+
+
+def told_of(model: Any, x: Any, n: int, turn: int = 0) -> dict[str, Pieces]:
+    """The pieces that every watched layer tells of, by the name of its weight."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    loss = loss_of(model, x)
+    told: dict[str, Any] = {}
+    graph = graph_of(loss, dict.fromkeys(names, 1))
+    for layer in graph.layers:
+        name = names[id(layer.weight)]
+        watch(torch, layer, n, turn, lambda result, _seconds, name=name: told.__setitem__(name, result))
+    loss.backward()
+    assert all(isinstance(result, Pieces) for result in told.values()), told
+    return told
+
+
+@pytest.mark.parametrize("name", models())
+def test_layers_tell_what_the_gradients_of_all_examples_say(name: str) -> None:
+    model, x = models()[name]
+    n, weights = len(x), dict(model.named_parameters())
+    told = told_of(model, x, n)
+    assert set(told) == {key for key, p in weights.items() if p.dim() > 1}
+    rows = [torch.autograd.grad(loss_of(model, x[i : i + 1]), list(weights.values())) for i in range(n)]
+    for position, key in enumerate(weights):
+        if key not in told:
+            continue
+        each = torch.stack([row[position].flatten() for row in rows])
+        pairs, halves = each @ each.T, each.view(2, n // 2, -1).mean(1)
+        every = (pairs.sum() - pairs.trace()) / (n * (n - 1))
+        if name != "wide":
+            assert told[key].squared_norm.item() == pytest.approx(each.mean(0).square().sum().item(), rel=1e-3)
+            either = [every.item(), (halves[0] @ halves[1]).item()]
+            assert any(told[key].product.item() == pytest.approx(value, rel=1e-3, abs=1e-9) for value in either)
+
+
+def test_the_parts_of_a_large_weight_make_up_the_whole() -> None:
+    model, x = models()["wide"]
+    weight = model[2].weight
+    turns = [told_of(model, x, 6, turn)["2.weight"] for turn in range(2)]
+    weight.grad = None
+    loss_of(model, x).backward()
+    widths = [2**18 // 300, 1000 - 2**18 // 300]
+    whole = sum(t.squared_norm * width / 1000 for t, width in zip(turns, widths, strict=True))
+    assert whole.item() == pytest.approx(weight.grad.square().sum().item(), rel=1e-3)
+
+
+def test_examples_that_cannot_be_told_apart_are_left_out() -> None:
+    model, _ = models()["text"]
+    assert told_of(model, torch.randint(0, 11, (4, 4)), 4) == {}  # as many examples as positions
+    tied = Text()
+    tied.head.weight = tied.token.weight
+    assert not {"token.weight", "head.weight"} & set(told_of(tied, torch.randint(0, 11, (6, 4)), 6))
+    packed, x = models()["linear"]
+
+    class Checkpointed(nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return torch.utils.checkpoint.checkpoint(packed, x, use_reentrant=False)
+
+    assert told_of(Checkpointed(), x, 6) == {}
+
+
+def test_the_batch_is_known_by_images_attention_or_plain_rows_only() -> None:
+    for name, expected in {"linear": 6, "image": 6, "text": None, "sound": 6}.items():
+        model, x = models()[name]
+        found = batch_of(graph_of(loss_of(model, x), {id(p): 1 for p in model.parameters()}))
+        assert found in (expected, 6 if name == "text" else expected)
+
+
+SCRIPT = str(Path("gradient_noise.py"))
+
+
+def test_a_script_has_its_noise_scale_and_norm_recorded_and_is_the_same(run: Run) -> None:
+    ran, alone = run(SCRIPT, "loader"), run(SCRIPT, "loader", captured=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == (alone.stdout, alone.stderr, 0)
+    norms = dict(enumerate(ran.printed("norm"), 1))
+    sampled = ran.curve("grad_norm")
+    assert len(sampled) > 10
+    assert [value for _, value in sampled] == pytest.approx([norms[step] for step, _ in sampled], rel=1e-5)
+    (true,) = ran.printed("true")
+    scales = sorted(value for _, value in ran.curve("gradient_noise_scale"))
+    assert scales[len(scales) // 2] == pytest.approx(true, rel=0.4)
+    assert not ran.curve("gradient_noise_ratio")
+    assert ran.end["dropped"] == 0
+
+
+@pytest.mark.parametrize("way", ["accumulate", "scaled", "autocast", "other_optimizer"])
+def test_accumulation_scaling_and_precision_change_nothing(run: Run, way: str) -> None:
+    ran = run(SCRIPT, way)
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    (true,) = ran.printed("true")
+    scales = sorted(value for _, value in ran.curve("gradient_noise_scale"))
+    assert scales[len(scales) // 2] == pytest.approx(true, rel=0.4)
+
+
+def test_batches_cut_by_hand_have_a_ratio(run: Run) -> None:
+    ran = run(SCRIPT, "by_hand")
+    (true,) = ran.printed("true")
+    ratios = sorted(value for _, value in ran.curve("gradient_noise_ratio"))
+    assert ratios[len(ratios) // 2] == pytest.approx(true / 32, rel=0.4)
+    assert not ran.curve("gradient_noise_scale")
+
+
+@pytest.mark.parametrize("way", ["two_losses", "recurrent", "nothing_finite", "raises"])
+def test_where_it_cannot_be_known_there_is_none(run: Run, way: str) -> None:
+    ran, alone = run(SCRIPT, way), run(SCRIPT, way, captured=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == (alone.stdout, alone.stderr, alone.returncode)
+    assert not ran.curve("gradient_noise_scale") + ran.curve("gradient_noise_ratio")
+    assert ran.end["dropped"] == 0
+    assert sys.flags.optimize == 0
