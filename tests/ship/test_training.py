@@ -68,3 +68,25 @@ def test_a_script_that_raises(store_uri: str, tmp_path: Path) -> None:
     reason = table(store_uri, "tags")["hpkb.end.reason"]
     assert reason.startswith("exit status 1: ")
     assert reason.endswith("RuntimeError: CUDA out of memory")
+
+
+def test_a_shell_script_with_two_trainings(store_uri: str, tmp_path: Path) -> None:
+    (tmp_path / "prepare.py").write_text(
+        "import argparse; p = argparse.ArgumentParser(); p.add_argument('--seed', default=99); p.parse_args()"
+    )
+    (tmp_path / "train.py").write_text(TRAIN)
+    each = [f"{sys.executable} {tmp_path}/train.py --seed {seed}" for seed in (1, 2)]
+    script = "; ".join([f"{sys.executable} {tmp_path}/prepare.py", *each])
+    assert supervise.log(RunSettings(store_uri, "digits", task="t"), ["sh", "-c", script]) == 0
+    client = MlflowClient(store_uri)
+    found = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    by_name = {run.data.tags["mlflow.runName"]: run for run in found}
+    assert {"train-1", "train-2"} < by_name.keys()
+    [parent] = [run for run in found if run.data.tags.get("hpkb.parent")]
+    for seed, run in enumerate((by_name["train-1"], by_name["train-2"]), start=1):
+        assert run.data.params["seed"] == str(seed)
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert "hpkb.hw.cpu.cores" in run.data.tags
+        assert run.info.status == "FINISHED"
+        assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 30
+    assert parent.data.params == {"cli.seed": "99"}
