@@ -26,6 +26,7 @@ from hpkb.ship.thinning import Sample
 LONG_NAME = "hpkb.key."
 COMMIT = "hpkb.code.commit"
 _LENGTHS = ("steps", "epochs")
+_ROOM = 50  # points that one more step may bring
 MAX_ARTIFACTS = 8  # of up to a few MB each
 
 
@@ -54,7 +55,7 @@ class Batch:
     def full(self) -> bool:
         """Whether there is enough for a request of any kind; what is too much for one goes in several."""
         several = max(len(self.params), len(self.tags)) >= MAX_PARAMS or len(self.artifacts) >= MAX_ARTIFACTS
-        return several or len(self.points) >= MAX_METRICS
+        return several or len(self.points) > MAX_METRICS - _ROOM
 
     def clear(self) -> None:
         """Forgets what has been acknowledged; what the run has stays known."""

@@ -54,8 +54,12 @@ def long_key(name: str) -> str | None:
 
 def param_text(value: Any) -> str:
     """A parameter's value as text, cut with a mark where MLflow would cut it without one."""
-    text = json.dumps(value) if isinstance(value, (list, dict)) else str(value)
-    return _cut(text, MAX_PARAM)
+    return _cut(_text(value), MAX_PARAM)
+
+
+def whole_text(value: Any) -> str:
+    """A parameter's value as text for an artifact, where it is too long for a param."""
+    return artifact_text(_text(value))
 
 
 def tag_text(value: Any) -> str:
@@ -82,6 +86,10 @@ def same_value(first: str, second: str) -> bool:
         return float(first) == float(second)
     except ValueError:
         return False
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (list, dict)) else str(value)
 
 
 def _is_plain_path(name: str) -> bool:

@@ -61,7 +61,8 @@ class Progress:
 
     `run_id` is the job's only MLflow run. Where the job turns out to hold several trainings, that run is the first
     training's, and `parent` another one above all of them. `runs` has the MLflow run of each training by its key,
-    `placed` the training of each spool file (see `hpkb.ship.trainings`).
+    `placed` the training of each spool file (see `hpkb.ship.trainings`). `curves` has the states of thinned curves
+    by MLflow run, and `counted` how many steps of each spool file have gone into them.
     """
 
     run_id: str | None = None
@@ -70,6 +71,8 @@ class Progress:
     parent: str | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
     placed: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
 
 
 def spool_root() -> Path:

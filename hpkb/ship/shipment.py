@@ -11,6 +11,7 @@ prepares the data do not take the names of the training's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from hpkb.capture.spool import Points, SpoolReader
 from hpkb.ship.batch import as_given
 from hpkb.ship.channel import Channel
+from hpkb.ship.curves import Curves, write_file
 from hpkb.ship.ending import Witness
 from hpkb.ship.liveness import writer_alive
 from hpkb.ship.rundir import SUPERVISOR, Progress, RunDir
@@ -53,8 +55,11 @@ class Shipment:
         self._surroundings: list[Mapping[str, Any]] = []  # of the machine and the code: every run has them
         self._own_runs: dict[str, str] = {}  # MLflow runs that scripts have begun themselves, by file
         self._progress, self._common = open_first(store, run)
+        self._go_on(self._common)
         self._trainings = Trainings(self._progress.placed)
         self._channels: dict[str, Channel] = {}
+        self._read_steps: Counter[str] = Counter()  # of each file; and those delivered
+        self._counted = Counter(self._progress.counted)
         self._taking_over = bool(self._progress.runs)
         self._reopen()
         if not self._progress.positions:
@@ -94,6 +99,8 @@ class Shipment:
                 self._deliver(file, record)
         sent += self._flush()
         if not self._progress.finished:
+            self._keep_whole_curves()
+            sent += self._flush()
             self._end_trainings(all_of_them=True)
             self._common.end(self._witness.ending(), self._damage(), self._run.created_at)
             self._save(replace(self._progress, finished=True), durable=True)
@@ -115,9 +122,12 @@ class Shipment:
         self._read[file] = position
         if isinstance(record, Points):
             self._witness.seen(file, record.time)
+            self._read_steps[file] += 1
+            known = self._read_steps[file] <= self._progress.counted.get(file, 0)
         else:
             self._note(file, record)
-        if position <= self._progress.positions.get(file, 0):
+            known = False
+        if known or position <= self._progress.positions.get(file, 0):
             return None
         channel = None
         if self._must_wait(file, record):
@@ -170,6 +180,8 @@ class Shipment:
     def _deliver(self, file: str, record: Record) -> Channel:
         key = self._trainings.of(file)
         channel = self._common if key is None else self._channels[key]
+        if isinstance(record, Points):
+            self._counted[file] += 1
         channel.take(record, self._witness.ranks.get(file, 0))
         if file == SUPERVISOR and not isinstance(record, Points) and record.get("type") in _OF_SURROUNDINGS:
             for other in self._channels.values():
@@ -189,7 +201,7 @@ class Shipment:
 
     def _begin_parent(self) -> None:
         """Puts a run above the one that was the only one, and gives it what the job itself says from now on."""
-        parent = open_parent(self._store, self._run)
+        parent = self._go_on(open_parent(self._store, self._run))
         [(key, first)] = self._channels.items()
         self._store.rename(first.run_id, self._name(key, 1))
         first.batch.add_tags(of_training(self._trainings.command(key), parent.run_id))
@@ -208,6 +220,12 @@ class Shipment:
             channel = open_child(self._store, self._run, key, name, command, str(self._progress.parent))
         self._introduce(channel)
         self._surround(channel)
+        return self._go_on(channel)
+
+    def _go_on(self, channel: Channel) -> Channel:
+        """The same run, its curves as far as an earlier shipper has come with them."""
+        states = self._progress.curves.get(channel.run_id, {})
+        channel.curves = Curves(self._run.settings.full_metrics, states)
         return channel
 
     def _name(self, key: str, number: int) -> str:
@@ -226,10 +244,12 @@ class Shipment:
         """Opens the runs that an earlier shipper has made."""
         for key, run_id in self._progress.runs.items():
             first = run_id == self._common.run_id
-            self._channels[key] = self._common if first else Channel(self._store, run_id, self._store.recorded(run_id))
+            self._channels[key] = self._common if first else self._known(run_id)
         if self._progress.parent is not None:
-            parent = self._progress.parent
-            self._common = Channel(self._store, parent, self._store.recorded(parent))
+            self._common = self._known(self._progress.parent)
+
+    def _known(self, run_id: str) -> Channel:
+        return self._go_on(Channel(self._store, run_id, self._store.recorded(run_id)))
 
     def _remind(self) -> None:
         """Says again what an earlier shipper may have come to make a run for, and not to send."""
@@ -247,15 +267,39 @@ class Shipment:
                 channel.end(self._witness.ending_of(self._trainings.files(key)), {}, self._run.created_at)
 
     def _flush(self) -> int:
-        channels = {id(channel): channel for channel in (self._common, *self._channels.values())}
-        sent = sum(channel.flush() for channel in channels.values())
+        sent = sum(channel.flush() for channel in self._all_channels())
         read = {file: self._held[file].before if file in self._held else at for file, at in self._read.items()}
         positions = dict(self._progress.positions)
         positions.update((file, at) for file, at in read.items() if at > positions.get(file, 0))
-        progress = replace(self._progress, positions=positions, placed=dict(self._trainings.placed))
+        progress = replace(
+            self._progress, positions=positions, placed=dict(self._trainings.placed), counted=dict(self._counted)
+        )
         if progress != self._progress:
-            self._save(progress)
+            curves = {channel.run_id: channel.curves.states() for channel in self._all_channels()}
+            self._save(replace(progress, curves=curves))
         return sent
+
+    def _all_channels(self) -> list[Channel]:
+        return list({id(channel): channel for channel in (self._common, *self._channels.values())}.values())
+
+    def _keep_whole_curves(self) -> None:
+        """Puts the whole curves of each run that has them thinned among its artifacts."""
+        for channel in self._all_channels():
+            if channel.curves.thinned:
+                file = write_file(self._run.path, self._steps_of(channel))
+                if channel.keep_curves(file):
+                    file.unlink()
+                else:
+                    file.rename(file.with_name(f"{channel.run_id}-{file.name}"))
+
+    def _steps_of(self, channel: Channel) -> Iterator[Points]:
+        for spool in self._run.spools():
+            key = self._trainings.of(spool.name)
+            own = self._common if key is None else self._channels[key]
+            if own is channel and not self._witness.ranks.get(spool.name, 0):
+                for _, record in SpoolReader(str(spool)).read():
+                    if isinstance(record, Points):
+                        yield record
 
     def _save(self, progress: Progress, durable: bool = False) -> None:
         self._run.save(progress, durable)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from hpkb.errors import HpkbError, TrackingError
@@ -148,6 +149,14 @@ class Store:
             except Exception:  # MLflow raises whatever the library for that place raises
                 failed.append(path)
         return failed
+
+    def log_file(self, run_id: str, file: Path, folder: str) -> bool:
+        """Whether the file was put among the run's artifacts, into `folder`; see `log_texts`."""
+        try:
+            self._client.log_artifact(run_id, str(file), folder)
+        except Exception:
+            return False
+        return True
 
     def rename(self, run_id: str, name: str) -> None:
         """Gives the run another name."""
