@@ -5,8 +5,8 @@ three batch sizes, with SGD and AdamW. Every 47 steps the child computes tr(Σ)/
 parameters included, at the parameters of that step; it is compared with the latest point recorded by then. A cell is
 the median of these ratios over the run, or over several seeds, with its quartiles; beside it how many of the
 comparisons had a point to compare with, and what share of the steps' time the samples took. The steps of these
-networks are so short that few samples fit into that share; with `--every 10` they are as frequent as where a step
-takes 5 to 10 ms.
+networks are so short that few samples fit into 0.5% of them; `--every 10` samples more often than that allows, to show
+the estimator apart from its pace, and the cost column then says by how much.
 
     python bench/gradient_noise.py [--steps 1000] [--seeds 3] [--every 0] [--models mlp,cnn,transformer]
 """

@@ -11,7 +11,7 @@ _RECENT = 5  # measurements and steps that are remembered
 
 
 class Pace:
-    """The steps between two measurements that take at most 0.5% of the steps' time.
+    """The steps between two measurements, chosen so that their median cost is 0.5% of the steps' time.
 
     Over the first thousand steps 20 ms in all are allowed where that is more, so that short runs tell something too.
     """
