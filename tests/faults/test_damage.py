@@ -1,4 +1,4 @@
-"""Spool files that were cut or in which bits have changed: what lies before is read, the damage is told, nothing crashes."""
+"""Spool files that were cut or in which bits have changed: what lies before is read, and the damage is told."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def write(file: Path, n: int) -> None:
     writer.write({"type": "params", "values": {"learning_rate": 0.1}, "origin": "user"})
     for step in range(1, n + 1):
         writer.points(step, time.time(), {"train_loss": step / 2} | ({"val_loss": 1.0} if step % 50 == 0 else {}))
-    writer.write({"type": "end", "status": "FINISHED", "reason": "exit status 0", "ended_at": time.time(), "dropped": 0})
+    ending = {"status": "FINISHED", "reason": "exit status 0", "ended_at": time.time(), "dropped": 0}
+    writer.write({"type": "end", **ending})
     writer.close()
 
 

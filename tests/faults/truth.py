@@ -1,4 +1,4 @@
-"""What a store holds, asked without MLflow, and whether that is what the jobs have logged: no less, and nothing twice."""
+"""What a store holds, asked without MLflow, and whether that is what the jobs have logged, and nothing twice."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ class Truth:
             return 0
 
     def runs(self) -> dict[str, Logged]:
-        """The runs by their names, which must differ."""
+        """The runs by their names; of several with one name, the later ones are called `NAME again`."""
         # One row per run: id, name, status, the place of its artifacts.
-        found = self.rows("SELECT run_uuid, name, status, artifact_uri FROM runs")
-        assert len({name for _, name, _, _ in found}) == len(found), "a run is there twice"
+        found = self.rows("SELECT run_uuid, name, status, artifact_uri FROM runs ORDER BY start_time")
         runs = {run_id: Logged(status) for run_id, _, status, _ in found}
         # One row per tag of a run.
         for run_id, key, value in self.rows("SELECT run_uuid, key, value FROM tags"):
@@ -61,7 +60,12 @@ class Truth:
         for run_id, _, _, place in found:
             if curve_file.TAG in runs[run_id].tags:
                 runs[run_id].points = _whole(place, runs[run_id].tags[curve_file.TAG]) or runs[run_id].points
-        return {name: runs[run_id] for run_id, name, _, _ in found}
+        named: dict[str, Logged] = {}
+        for run_id, name, _, _ in found:
+            while name in named:
+                name += " again"
+            named[name] = runs[run_id]
+        return named
 
 
 @dataclass
