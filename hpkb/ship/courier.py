@@ -25,23 +25,32 @@ class Courier:
     def __init__(self, run: RunDir, opened: Callable[[], Shipper]) -> None:
         """`opened` gives the shipper of the run's store, which is opened with the first attempt."""
         self.error: TrackingError | None = None
+        self.attempts = 0
         self._run = run
         self._opened = opened
         self._pause = 0.0
         self._not_before = 0.0
 
+    @property
+    def resting(self) -> bool:
+        """Whether the store failed so lately that the next attempt has to wait."""
+        return time.monotonic() < self._not_before
+
+    def retry(self) -> None:
+        """Makes the next attempt at once, however often the store has failed."""
+        self._pause = self._not_before = 0.0
+
     def ship(self) -> None:
         """Sends what there is, unless the store failed a moment ago."""
-        if time.monotonic() >= self._not_before:
+        if not self.resting:
             self._attempt(lambda shipper: shipper.ship(self._run))
 
     def deliver(self) -> bool:
         """Whether the whole run, and its end, is in the store now; tries unless the store failed a moment ago."""
-        if time.monotonic() < self._not_before:
-            return False
-        return self._attempt(lambda shipper: shipper.finish(self._run))
+        return not self.resting and self._attempt(lambda shipper: shipper.finish(self._run))
 
     def _attempt(self, work: Callable[[Shipper], int]) -> bool:
+        self.attempts += 1
         try:
             work(self._opened())
         except TrackingError as error:

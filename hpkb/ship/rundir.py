@@ -3,7 +3,7 @@
     <spool root>/<run key>/run.json        the settings, written once and whole
                            *.spool         one a process, and supervisor.spool
                            shipped.json    the MLflow run and how far each file has been acknowledged
-                           failure.txt     why the last attempt to ship has failed
+                           failure.json    why the last attempt to ship has failed
                            lock            held by whoever ships
 """
 
@@ -31,7 +31,7 @@ from hpkb.ship.address import without_password as without_password
 
 SETTINGS = "run.json"
 SHIPPED = "shipped.json"
-FAILURE = "failure.txt"
+FAILURE = "failure.json"
 SUPERVISOR = "supervisor" + SUFFIX
 
 
@@ -106,8 +106,7 @@ class RunDir:
             hidden.rename(run.path)
         except OSError as error:
             shutil.rmtree(hidden, ignore_errors=True)
-            raise SourceError(f"The spool {root} cannot be written ({error.strerror}). "
-                              "Set HPKB_SPOOL to a folder that can.") from error  # fmt: skip
+            raise unwritable(root, error) from error
         return run
 
     @classmethod
@@ -181,17 +180,24 @@ class RunDir:
     def failure(self) -> str | None:
         """Why the last attempt to ship has failed, None where it has not."""
         try:
-            return (self.path / FAILURE).read_text("utf-8") or None
-        except OSError:
+            return str(json.loads((self.path / FAILURE).read_text("utf-8")))
+        except (OSError, ValueError):
             return None
 
+    def failed_since(self, moment: float) -> bool:
+        """Whether an attempt to ship has failed since that moment, in seconds since 1970."""
+        try:
+            return (self.path / FAILURE).stat().st_mtime > moment
+        except OSError:
+            return False
+
     def note_failure(self, why: str | None) -> None:
-        """Writes down why an attempt has failed, or that the last has not."""
+        """Writes down why an attempt has just failed, or that it has not."""
         with suppress(OSError):
             if why is None:
                 (self.path / FAILURE).unlink(missing_ok=True)
-            elif why != self.failure():
-                (self.path / FAILURE).write_text(why, "utf-8")
+            else:
+                write_whole(self.path / FAILURE, why, durable=False)
 
     def to_ship(self) -> bool:
         """Whether the folder holds anything that MLflow has not acknowledged."""
@@ -212,6 +218,11 @@ class RunDir:
     def discard(self) -> None:
         """Removes the folder of a run that never began."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def unwritable(root: Path, error: OSError) -> SourceError:
+    """What to tell the person whose spool cannot be written."""
+    return SourceError(f"The spool {root} cannot be written ({error.strerror}). Set HPKB_SPOOL to a folder that can.")
 
 
 def unshipped(root: Path | None = None) -> list[RunDir]:
@@ -253,7 +264,7 @@ def _flocked(descriptor: int, deadline: float) -> bool:
             time.sleep(0.1)
 
 
-def write_whole(path: Path, document: Mapping[str, Any], durable: bool = True) -> None:
+def write_whole(path: Path, document: Mapping[str, Any] | str, durable: bool = True) -> None:
     """Writes beside the file and renames, so that a reader sees the old document or the new one."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ by itself in the spool, those too whose job died before they were shipped (`serv
     <spool root>/.shippers/<key>/lock          held by the service
                                  gate          held for a moment: by a job that looks for the service, and by a
                                                service that looks for one more run before it goes
+                                 wake          touched by who wants the service to try at once
                                  state.json    what the service knows of the store, for the jobs that wait
 
 The key stands for the tracking URI and the credentials in the environment. It is salted, so that a file name gives
@@ -29,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpkb.ship import launch
-from hpkb.ship.rundir import RunDir, spool_root, write_whole
+from hpkb.ship.rundir import RunDir, spool_root, unwritable, write_whole
 
 _SHIPPERS = ".shippers"
 _STARTING = 60.0  # seconds that a service may take to import MLflow and to open its store
@@ -48,11 +49,18 @@ class State:
 
 
 def name(tracking_uri: str, root: Path | None = None) -> str:
-    """Returns the name of the service for this address and the credentials in the environment; raises OSError."""
+    """Returns the name of the service for this address and the credentials in the environment.
+
+    Raises SourceError where the spool cannot be written.
+    """
     given = {key: value for key, value in os.environ.items() if key.startswith(_CREDENTIALS)}
     given.pop("MLFLOW_TRACKING_URI", None)
     text = json.dumps([tracking_uri, sorted(given.items()), str(launch.PACKAGE), sys.prefix])
-    salt = _salt(root or spool_root())
+    root = root or spool_root()
+    try:
+        salt = _salt(root)
+    except OSError as error:
+        raise unwritable(root, error) from error
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=salt).hexdigest()
 
 
@@ -88,6 +96,34 @@ def await_delivery(run: RunDir, tracking_uri: str, patience: float) -> bool:
         if now - checked > 0.5:
             checked, folder = now, ensure(tracking_uri, run.path.parent)
     return True
+
+
+def urge(run: RunDir, patience: float) -> bool | None:
+    """Whether the service that has the run in hand has delivered it, urged to try at once; None where none has it.
+
+    Returns False as soon as the attempt has failed, or after `patience` seconds.
+    """
+    folder = run.path.parent / _SHIPPERS / (run.settings.service or "none")
+    if not folder.is_dir():
+        return None
+    with held(folder / "lock") as nobody_serves:
+        if nobody_serves:
+            return None
+    begun = time.time()
+    (folder / "wake").touch()
+    while time.time() - begun < patience and not run.finished:
+        if run.failed_since(begun):
+            return False
+        time.sleep(_PAUSE)
+    return run.finished
+
+
+def woken_at(folder: Path) -> float:
+    """Returns when the service was last urged to try at once, 0 for never."""
+    try:
+        return (folder / "wake").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def silence(folder: Path, start: float, now: float) -> float:

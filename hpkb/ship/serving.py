@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from hpkb.ship.address import without_password
 from hpkb.ship.courier import Courier, open_shipper
 from hpkb.ship.liveness import job_alive
 from hpkb.ship.rundir import SETTINGS, SUPERVISOR, RunDir
-from hpkb.ship.service import State, held, save
+from hpkb.ship.service import State, held, save, woken_at
 
 if TYPE_CHECKING:
     from hpkb.ship.shipper import Shipper
@@ -23,6 +24,7 @@ LINGER = 120.0  # seconds that a service stays after its last run; HPKB_LINGER s
 _TICK = 0.05  # seconds between two looks at the spool
 _PERIOD = 0.5  # seconds between two shipments of a run that goes on
 _RESCAN = 5.0  # seconds between two looks for runs whose job died
+_GIVES_UP = 86_400.0  # seconds without an answer after which a service leaves its runs to others
 _KEPT = 3600.0  # seconds that the folder of a delivered run is kept
 
 
@@ -42,19 +44,27 @@ class _Service:
         self._passed_over: set[Path] = set()  # since the last rescan
         self._looked, self._rescanned = 0.0, -_RESCAN
         self._said = State(since=time.time())
+        self._woken = woken_at(folder)
 
     def run(self, linger: float) -> None:
         """Serves until it may go."""
         with suppress(TrackingError):
             self._opened()  # MLflow's import takes longest, and the job is still on its way
+        self._tell(opened=True)
         busy = time.monotonic()
         while self._root.is_dir():
             self._look_for_runs()
+            if (woken := woken_at(self._folder)) != self._woken:
+                self._woken = woken
+                for charge in self._charges.values():
+                    charge.retry()
             for path in [path for path, charge in self._charges.items() if charge.attend()]:
                 del self._charges[path]
             self._tell()
             if self._charges:
                 busy = time.monotonic()
+                if time.time() - max(self._said.answered, self._said.since) > _GIVES_UP:
+                    return  # the next job, or `hpkb sync`, tries again
             elif time.monotonic() - busy >= linger and self._may_go():
                 return
             time.sleep(_TICK)
@@ -91,15 +101,16 @@ class _Service:
         mine = run.settings.service == self._folder.name
         if run.settings.tracking_uri != self._address or not (mine or not job_alive(run)):
             return False
-        charge = _Charge(run, Courier(run, self._opened))
-        if not charge.held:  # another process ships it
-            return False
-        self._charges[path] = charge
+        self._charges[path] = _Charge(run, Courier(run, self._opened), self._forget)
         return True
 
-    def _tell(self) -> None:
+    def _forget(self, run: RunDir) -> None:
+        if self._shipper is not None:
+            self._shipper.forget(run)
+
+    def _tell(self, opened: bool = False) -> None:
         """Says how the store is, when that has changed; jobs that wait read it."""
-        opening = self._shipper is None and not any(charge.failed for charge in self._charges.values())
+        opening = self._said.opening and not opened
         answered = self._said.answered
         if self._shipper is not None:
             answered = round(time.time() - (time.monotonic() - self._shipper.answered), 1)
@@ -121,37 +132,56 @@ class _Service:
 
 
 class _Charge:
-    """One run that the service ships, and the lock that it holds of it."""
+    """One run that the service ships. It holds the run's lock, except while it waits for a store that has failed."""
 
-    def __init__(self, run: RunDir, courier: Courier) -> None:
-        self._run, self._courier = run, courier
-        self._lock = ExitStack()
-        self.held = self._lock.enter_context(run.lock())
-        if not self.held:
-            self._lock.close()
+    def __init__(self, run: RunDir, courier: Courier, forget: Callable[[RunDir], None]) -> None:
+        self._run, self._courier, self._forget = run, courier, forget
+        self._lock: ExitStack | None = None
         self._due = 0.0
         self._size = -1
         self._ended = False
         self._checked = time.monotonic()
 
-    @property
-    def failed(self) -> bool:
-        """Whether the store did not take the run at the last attempt."""
-        return self._courier.error is not None
-
     def attend(self) -> bool:
         """Does what is due for the run; returns whether it needs no more attention."""
-        if self._over():
-            done = self._courier.deliver() or not self._run.path.is_dir()
+        over = self._over()
+        if self._courier.resting or (not over and time.monotonic() < self._due):
+            return False
+        if not self._hold():
+            return not self._run.path.is_dir()
+        if over:
+            done = not self._run.to_ship() or self._courier.deliver()
         else:
             done = False
-            if time.monotonic() >= self._due:
-                self._courier.ship()
-                self._due = time.monotonic() + _PERIOD
-        self._run.note_failure(str(self._courier.error) if self._courier.error else None)
-        if done:
+            self._courier.ship()
+            self._due = time.monotonic() + _PERIOD
+        failed = self._courier.error
+        self._run.note_failure(str(failed) if failed else None)
+        if done or failed:
+            self._let_go()
+        return done or not self._run.path.is_dir()
+
+    def _hold(self) -> bool:
+        """Whether this process alone ships the run now."""
+        if self._lock is None:
+            lock = ExitStack()
+            with suppress(OSError):
+                if lock.enter_context(self._run.lock()):
+                    self._lock = lock
+                    return True
+            lock.close()
+        return self._lock is not None
+
+    def _let_go(self) -> None:
+        self._forget(self._run)
+        if self._lock is not None:
             self._lock.close()
-        return done
+            self._lock = None
+
+    def retry(self) -> None:
+        """Makes the next attempt at once."""
+        self._due = 0.0
+        self._courier.retry()
 
     def _over(self) -> bool:
         """Whether nothing will be added any more: the supervisor said so, or all who could are gone."""

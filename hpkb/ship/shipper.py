@@ -29,6 +29,10 @@ class Shipper:
         del self._shipments[run.path]
         return sent
 
+    def forget(self, run: RunDir) -> None:
+        """Drops what is known of a run, whose lock the caller gives up: another process may go on with it."""
+        self._shipments.pop(run.path, None)
+
     @property
     def answered(self) -> float:
         """When the store last did what it was asked, by the monotonic clock."""

@@ -64,32 +64,29 @@ def _conclude(run: RunDir, tracking_uri: str, patience: float, out: TextIO) -> N
     except OSError as error:
         why = f"No shipper could be started ({error.strerror})."
     if not delivered:
-        _say(f"{run.failure() or why} What is left of the run is spooled in {run.path} and "
-             "is shipped when the store answers; to ship it yourself: hpkb sync", out)  # fmt: skip
+        _say(f"{run.failure() or why} The run is still spooled in {run.path} and is shipped as soon as the store takes "
+             "it, or with: hpkb sync", out)  # fmt: skip
     elif out.isatty():
         _say(f"in MLflow: run {run.run_id}, experiment '{run.settings.experiment}', {run.settings.tracking_uri}", out)
 
 
-def sync(tracking_uri: str | None = None, paths: Sequence[Path] = (), out: TextIO | None = None) -> int:
+def sync(tracking_uri: str | None = None, paths: Sequence[Path] = ()) -> int:
     """The number of runs that were shipped from the run folders or spool roots `paths`; without any, from the spool.
 
-    Each run goes to the store that it was started for, or to `tracking_uri` where that is given. Runs that another
-    process is shipping are left to it; of a job that still runs, what is there is sent. Raises TrackingError when
-    any run could not be shipped, after all have been tried, and SourceError for a path that holds no run.
+    Each run goes to the store that it was started for, or to `tracking_uri` where that is given. A run that a service
+    has in hand is left to it, which is urged to try at once; of a job that still runs, what is there is sent. Raises
+    TrackingError when any run could not be shipped, after all have been tried, and SourceError for a path that holds
+    no run.
     """
-    out = out or sys.stderr
     runs = [run for path in paths for run in _runs_at(path)] if paths else unshipped()
     shipped, failures = 0, []
     for run in runs:
         with run.lock() as held:
-            if not held:
-                continue
-            uri = absolute(tracking_uri) if tracking_uri else usable(run.settings.tracking_uri)
-            courier = Courier(run, partial(open_shipper, uri))
-            if _bring_up_to_date(run, courier):
-                shipped += 1
-            else:
-                failures.append(courier.error)
+            delivered = _deliver(run, tracking_uri) if held else _urged(run)
+        if delivered:
+            shipped += 1
+        elif delivered is not None:
+            failures.append(run.failure())
     if failures:
         raise TrackingError(f"{len(failures)} of {len(runs)} runs are still spooled. {failures[0]}")
     return shipped
@@ -144,9 +141,19 @@ def _runs_at(path: Path) -> list[RunDir]:
     return unshipped(path)
 
 
-def _bring_up_to_date(run: RunDir, courier: Courier) -> bool:
+def _deliver(run: RunDir, tracking_uri: str | None) -> bool:
     """Whether all there is was sent; the run is ended too, unless its job may still add to it."""
+    uri = absolute(tracking_uri) if tracking_uri else usable(run.settings.tracking_uri)
+    courier = Courier(run, partial(open_shipper, uri))
     if not run.finished and not run.ended() and job_alive(run):
         courier.ship()
-        return courier.error is None
-    return courier.deliver()
+        done = courier.error is None
+    else:
+        done = courier.deliver()
+    run.note_failure(str(courier.error) if courier.error else None)
+    return done
+
+
+def _urged(run: RunDir) -> bool | None:
+    """Whether the service that has the run has delivered it; None for a job that still runs, or another process."""
+    return service.urge(run, PATIENCE) if run.ended() or not job_alive(run) else None

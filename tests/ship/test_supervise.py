@@ -68,7 +68,7 @@ def test_a_terminal_is_told_where_the_run_is(store_uri: str) -> None:
 
     said = Terminal()
     supervise.log(RunSettings(store_uri, "digits"), [sys.executable, "-c", JOB], out=said)
-    assert "60 points shipped to run" in said.getvalue()
+    assert "in MLflow: run" in said.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ time.sleep(1.5)
     wait_for(ready.exists)
     os.write(terminal, b"\x03")
     wait_for(interrupts.exists)
-    assert b"points shipped to run" in _read_all(terminal)
+    assert b"in MLflow: run" in _read_all(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert interrupts.read_text() == "x"
     assert status(store_uri) == "FINISHED"  # the job has chosen to go on
