@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Collection
 
 _CAPTURE = __name__.rpartition(".")[0]
+_BETWEEN = ("torch._compile", "torch._dynamo.eval_frame")  # through them torch calls functions that it may not compile
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
 
 
@@ -31,7 +32,7 @@ def called_by_job(through: Collection[str]) -> bool:
         package = module.partition(".")[0]
         if package in own:
             return True
-        if module.rpartition(".")[0] != _CAPTURE and package not in through:
+        if module.rpartition(".")[0] != _CAPTURE and package not in through and module not in _BETWEEN:
             return not installed(frame.f_code.co_filename)
         frame = frame.f_back  # type: ignore[assignment]
     return False

@@ -88,7 +88,7 @@ def describe_schedule(optimizer: Any) -> dict[str, Any]:
     Several schedulers at work at once are joined with a plus. Of a warm-up followed by another schedule the other
     gives its name, and `lr_schedule.warmup` the steps of the scheduler before it.
     """
-    mine = [made for made in _made.values() if getattr(made.scheduler(), "optimizer", None) is optimizer]
+    mine = [made for made in _made.values() if _drives(made.scheduler(), optimizer)]
     inner = {number for made in mine for number in made.inner}
     outer = [made for made in mine if id(made.scheduler()) not in inner]
     if not outer:
@@ -100,6 +100,12 @@ def describe_schedule(optimizer: Any) -> dict[str, Any]:
         values.update({f"lr_schedule.{name}": value for name, value in made.arguments.items()})
     values["lr_schedule.class"] = "+".join(dict.fromkeys(made.kind for made in outer))
     return values
+
+
+def _drives(scheduler: Any, optimizer: Any) -> bool:
+    """Whether a scheduler sets the optimizer's rates, through a wrapper (accelerate's) or right away."""
+    driven = getattr(scheduler, "optimizer", None)
+    return driven is optimizer or (driven is not None and getattr(driven, "optimizer", None) is optimizer)
 
 
 def is_certain(described: Mapping[str, Any]) -> bool:

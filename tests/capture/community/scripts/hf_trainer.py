@@ -16,8 +16,8 @@ class ModelArguments:
 class Tokens(torch.utils.data.Dataset):
     def __init__(self, n, seed):
         generator = torch.Generator().manual_seed(seed)
-        start = torch.randint(0, 50, (n, 1), generator=generator)
-        self.ids = (start + torch.arange(24)) % 50
+        start = torch.randint(0, 50, (n, 12), generator=generator)
+        self.ids = torch.stack([start, (start + 1) % 50], dim=2).flatten(1)
 
     def __len__(self):
         return len(self.ids)
