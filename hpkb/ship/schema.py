@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from hpkb.errors import TrackingError
 from hpkb.ship.address import sqlite_file
 from hpkb.ship.client import MlflowClient
+from hpkb.ship.keys import artifact_path
 
 _PATIENCE = 60.0  # seconds to wait for another process that makes the store
 _BEING_MADE = 10.0  # seconds since its last change in which a store may still be under way
@@ -39,6 +40,15 @@ def ensure_store(uri: str) -> None:
             if not _has_content(file):
                 _make(file)
     _check(file)
+
+
+def artifact_location(uri: str, experiment: str) -> str | None:
+    """The folder for an experiment's artifacts: `mlruns` beside a SQLite file; None where a server decides.
+
+    MLflow would take the folder that the process happens to be in, and a shipper is in none.
+    """
+    file = sqlite_file(uri)
+    return str(file.absolute().parent / "mlruns" / artifact_path(experiment)) if file else None
 
 
 def _has_content(file: Path) -> bool:
@@ -83,6 +93,9 @@ def _make(file: Path) -> None:
     try:
         MlflowClient(f"sqlite:///{beside.absolute()}").search_experiments(max_results=1)
         with closing(sqlite3.connect(beside)) as connection:
+            default = (artifact_location(f"sqlite:///{file.absolute()}", "0"),)
+            with connection:
+                connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", default)
             connection.execute("PRAGMA journal_mode = wal")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         beside.rename(file)

@@ -18,7 +18,7 @@ from hpkb.errors import HpkbError, TrackingError
 from hpkb.ship.address import without_credentials, without_password
 from hpkb.ship.client import Dataset, DatasetInput, InputTag, Metric, MlflowClient, Param, Run, RunTag
 from hpkb.ship.keys import same_value
-from hpkb.ship.schema import ensure_store
+from hpkb.ship.schema import artifact_location, ensure_store
 
 MAX_METRICS = 1000  # MLflow's limits for one request
 MAX_PARAMS = 100
@@ -80,7 +80,7 @@ class Store:
 
     def _new_experiment(self, name: str) -> str:
         try:
-            return str(self._client.create_experiment(name))
+            return str(self._client.create_experiment(name, artifact_location=artifact_location(self.uri, name)))
         except Exception:
             found = self._client.get_experiment_by_name(name)  # another process was faster
             if found is None:

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hpkb import curve_file
-from hpkb.ship.rundir import RunDir
+from hpkb.ship.rundir import RunDir, RunSettings
 from hpkb.ship.shipper import Shipper
 from tests.ship.stub_job import process_spool, rows, table
 
@@ -103,3 +103,14 @@ def test_a_long_parameter_is_whole_in_an_artifact(new_run: NewRun, store_uri: st
     client = MlflowClient(store_uri)
     [found] = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     assert Path(client.download_artifacts(found.info.run_id, "params/cli.prompt.txt")).read_text() == text
+
+
+def test_artifacts_lie_beside_the_store_wherever_the_shipper_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    for experiment in ("Default", "vision/cifar"):
+        run = RunDir.create(RunSettings(uri, experiment))
+        process_spool(run).write({"type": "artifact", "path": "code/dirty.diff", "text": "+1"})
+        Shipper(uri).finish(run)
+    found = sorted(file.relative_to(tmp_path) for file in tmp_path.rglob("dirty.diff"))
+    assert [file.parts[:3] for file in found] == [("new", "mlruns", "0"), ("new", "mlruns", "vision")]
