@@ -105,7 +105,7 @@ def test_a_long_parameter_is_whole_in_an_artifact(new_run: NewRun, store_uri: st
     assert Path(client.download_artifacts(found.info.run_id, "params/cli.prompt.txt")).read_text() == text
 
 
-def test_artifacts_lie_beside_the_store_wherever_the_shipper_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_lie_beside_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
     for experiment in ("Default", "vision/cifar"):
