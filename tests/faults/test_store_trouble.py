@@ -102,7 +102,7 @@ def make_trouble(proxy: Proxy, mode: str, begin: float) -> None:
         proxy.open()
 
 
-TWICE = pytest.mark.xfail(strict=False, reason="MLflow's client repeats the request that makes a run: it is there twice")
+TWICE = pytest.mark.xfail(strict=False, reason="MLflow's client repeats the request that makes a run")
 
 
 @pytest.mark.timeout(400)
