@@ -48,6 +48,11 @@ class CurveFileWriter:
         if len(self._steps) == _ROWS:
             self._write()
 
+    def copy(self, points: pa.RecordBatch) -> None:
+        """Adds the points of another such file."""
+        self._write()
+        self._writer.write_table(pa.Table.from_batches([points]).cast(SCHEMA))
+
     def __enter__(self) -> CurveFileWriter:
         return self
 
@@ -65,6 +70,8 @@ class CurveFileWriter:
         self._values: list[float] = []
 
     def _write(self) -> None:
+        if not self._steps:
+            return
         columns = [
             pa.array(self._metrics, pa.string()).dictionary_encode(),
             pa.array(self._steps, pa.int64()),

@@ -240,7 +240,7 @@ class Session:
     def _open_now(self) -> bool:
         """Whether the spool could be opened; where it could not, capture ends for this process."""
         from .redact import command
-        from .spool import SUFFIX, SpoolWriter
+        from .spool import SUFFIX, SpoolWriter, limit
 
         pid = os.getpid()
         path = os.path.join(self.run_dir, f"process-{pid}-{os.urandom(4).hex()}{SUFFIX}")
@@ -254,7 +254,7 @@ class Session:
             "argv": command(getattr(sys, "argv", [])),
         }
         try:
-            spool = SpoolWriter(path, header)
+            spool = SpoolWriter(path, header, limit(os.environ))
         except OSError as error:
             self._warn(f"this process is not captured: no spool in {self.run_dir} ({error.strerror})")
             self.turn_off()

@@ -1,6 +1,7 @@
-"""The spool file: append-only, one a process, each record with the operating system when `write` returns.
+"""The spool: append-only, one stream a process, each record with the operating system when `write` returns.
 
-    file    = MAGIC record*
+    stream  = NAME.spool NAME.spool.1 NAME.spool.2 ...      segments; all but the last are complete
+    segment = MAGIC record*
     record  = length:u32  crc32(payload):u32  payload       (little endian)
     payload = b"J" json                                     everything that is not a metric point
             | b"K" shape:u32 json                           gives the names that come together in one step a number
@@ -9,6 +10,10 @@
 Metric points are binary because they are the only records inside the training loop: packing five of them costs
 about a microsecond, JSON several. A record goes out in one `os.write` without a buffer of our own, so `kill -9`
 right after it loses nothing; a record that was cut short is recognised by its length or its checksum.
+
+Segments are there so that a run of months stays small on disk: once MLflow has a whole segment, the shipper puts its
+points into a Parquet file (`hpkb.ship.compaction`). A stream has a bound: where the shipper cannot keep up for so long
+that the process has `limit` bytes on disk, points are refused until there is room; other records are always written.
 """
 
 import errno
@@ -31,6 +36,15 @@ _VALUE = struct.Struct("<d")
 _MAX_PAYLOAD = 1 << 28
 _MAX_SHAPES = 1000  # kept in memory; a script that never logs the same names twice costs no more than that
 _PATIENCE = 1.0  # seconds after which a lock is taken for lost
+_SEGMENT = 64 << 20  # bytes of points in a segment
+_SEGMENTS = 8  # that a stream's bound is at least divided into, so that the shipper can make room
+_ENDLESS = 1 << 62
+_GAP = 1 << 20  # positions between two segments, for what a signal handler may still write into the first of them
+_ASK_AGAIN = 1000  # refused points after which it is looked for room again
+_CHUNK = 4 << 20  # bytes that are read at once
+LIMIT = 4 << 30  # bytes that a process may have on disk; HPKB_SPOOL_LIMIT sets another number
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 _pack_frame = _FRAME.pack
 
@@ -52,19 +66,24 @@ class SpoolWriter:
     Every record is one `write`, so a signal handler may write its own between any two instructions of ours.
     """
 
-    def __init__(self, path: str, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: str, header: Mapping[str, Any], limit: Optional[int] = None) -> None:
+        """Begins the stream; without a limit it is one segment without end."""
         self.path = path
         self._lock = threading.RLock()
         self._shapes: Dict[Tuple[str, ...], Tuple[int, int, Callable[..., bytes]]] = {}
         self._next_shape = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._header = {"schema": SCHEMA, **header}
+        self._limit = limit or _ENDLESS
+        self._most = min(_SEGMENT, self._limit // _SEGMENTS) if limit else _ENDLESS
+        self._left = self._most  # bytes of points until the next segment
+        self._number = self._begins = self._refused = 0
+        self._fd = os.open(path, _FLAGS, 0o600)
         write(self._fd, MAGIC)
-        self.write({"type": "header", "schema": SCHEMA, **header})
+        self.write({"type": "header", **self._header})
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends a JSON record; values that JSON does not know are written as their text."""
-        self._append(b"J" + json.dumps(record, default=str, separators=(",", ":")).encode("utf-8", "surrogatepass"))
+        self._append(json_payload(record))
 
     def points(self, step: int, time: float, values: Mapping[str, float]) -> None:
         """Appends the points of one step in one record. Its speed is the loop's: no call that could be spared."""
@@ -72,12 +91,15 @@ class SpoolWriter:
         if not lock.acquire(False):
             lock = self._wait()
         try:
+            if self._left <= 0:
+                self._make_room()
             try:
                 length, shape, pack = self._shapes[tuple(values)]
             except KeyError:
                 length, shape, pack = self._new_shape(tuple(values))
             payload = pack(b"P", shape, step, time, *values.values())
             written = write(self._fd, _pack_frame(length, crc32(payload)) + payload)
+            self._left -= written
             if written < length + _FRAME.size:
                 self._take_back(written)
         finally:
@@ -96,6 +118,39 @@ class SpoolWriter:
                 os.close(fd)
         finally:
             lock.release()
+
+    def _make_room(self) -> None:
+        """Goes on in the next segment; raises OSError where the stream has as much on disk as it may have."""
+        if self._refused % _ASK_AGAIN == 0:
+            held = sum(os.stat(path).st_size for path in segments(self.path))
+            if held + self._most <= self._limit:
+                self._refused = 0
+                self._turn()
+                return
+        self._refused += 1
+        raise OSError(errno.EDQUOT, "the spool of this process is full, see HPKB_SPOOL_LIMIT")
+
+    def _turn(self) -> None:
+        """Opens the next segment; where that fails, this one goes on."""
+        self._left = self._most
+        self._begins += os.fstat(self._fd).st_size + _GAP
+        path = segment(self.path, self._number + 1)
+        try:
+            fd = os.open(path + ".new", _FLAGS, 0o600)
+        except OSError:
+            return
+        try:
+            head = {"type": "segment", "begins": self._begins, **self._header}
+            write_all(fd, MAGIC + framed(json_payload(head)))
+            os.rename(path + ".new", path)
+        except OSError:
+            os.close(fd)
+            os.unlink(path + ".new")
+            return
+        old, self._fd = self._fd, fd
+        self._shapes.clear()
+        self._number += 1
+        os.close(old)
 
     def _wait(self) -> Any:
         """Returns the lock, held. One that is held for too long is replaced.
@@ -123,7 +178,7 @@ class SpoolWriter:
     def _append(self, payload: bytes) -> None:
         lock = self._wait()
         try:
-            frame = _pack_frame(len(payload), crc32(payload)) + payload
+            frame = framed(payload)
             written = write(self._fd, frame)
             if written < len(frame):
                 self._take_back(written)
@@ -136,56 +191,107 @@ class SpoolWriter:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-class SpoolReader:
-    """Reads the complete records of a spool file, and again those that came since.
+def limit(environ: Mapping[str, str]) -> int:
+    """Returns how many bytes a process may have in the spool."""
+    return size(environ.get("HPKB_SPOOL_LIMIT"), LIMIT)
 
-    `position` is the offset behind the last complete record, `damage` a sentence when the file holds bytes that
-    are no record and are not simply the record now being written. Metric names are learnt from the file's start,
-    so a reader that goes on at an offset passes it as `deliver_from`.
+
+def size(text: Optional[str], default: int) -> int:
+    """Returns the bytes that a text means (`500M`, `4G`; powers of 1024), the default where it means none."""
+    digits = (text or "").strip().upper().rstrip("B")
+    scale = {"K": 10, "M": 20, "G": 30, "T": 40}.get(digits[-1:], 0)
+    try:
+        number = float(digits[:-1] if scale else digits)
+        return int(number * (1 << scale)) if 0 < number < _ENDLESS >> scale else default
+    except ValueError:
+        return default
+
+
+def segment(path: str, number: int) -> str:
+    """Returns the path of a stream's segment, counted from 0."""
+    return f"{path}.{number}" if number else path
+
+
+def segments(path: str) -> List[str]:
+    """Returns the paths of a stream's segments that are there, in order."""
+    found: List[str] = []
+    while os.path.exists(segment(path, len(found))):
+        found.append(segment(path, len(found)))
+    return found
+
+
+def json_payload(record: Mapping[str, Any]) -> bytes:
+    """Returns the payload of a JSON record; values that JSON does not know become their text."""
+    return b"J" + json.dumps(record, default=str, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def framed(payload: bytes) -> bytes:
+    """Returns a record with this payload."""
+    return _pack_frame(len(payload), crc32(payload)) + payload
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Writes all of it; raises OSError where the disk has no room for it."""
+    while data:
+        data = data[write(fd, data) :]
+
+
+class SegmentReader:
+    """Reads the complete records of one segment, and again those that came since, in bounded memory.
+
+    `offset` is that behind the last complete record, `damage` a sentence when the file holds bytes that are no record
+    and are not simply the record now being written.
     """
 
-    def __init__(self, path: str, deliver_from: int = 0) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.position = 0
+        self.offset = 0
         self.damage: Optional[str] = None
-        self._deliver_from = deliver_from
         self._names: Dict[int, List[str]] = {}
 
-    def read(self) -> Iterator[Tuple[int, Record]]:
-        """Yields (offset behind the record, record) for every complete record not read before."""
+    def read(self) -> Iterator[Record]:
+        """Yields every complete record that was not read before."""
         with open(self.path, "rb") as file:
-            if self.position == 0 and not self._skip_magic(file.read(len(MAGIC))):
+            if self.offset == 0 and not self._skip_magic(file.read(len(MAGIC))):
                 return
-            file.seek(self.position)
-            data = file.read()
-        start = 0
-        while True:
-            payload = self._frame(data, start)
-            if payload is None:
-                return
-            start += _FRAME.size + len(payload)
-            self.position += _FRAME.size + len(payload)
-            record = self._decode(payload)
-            if record is not None and self.position > self._deliver_from:
-                yield self.position, record
+            file.seek(self.offset)
+            data, start = b"", 0
+            while True:
+                payload, lacking = self._frame(data, start)
+                if payload is None:
+                    more = file.read(max(lacking, _CHUNK)) if lacking else b""
+                    if not more:
+                        return
+                    data, start = data[start:] + more, 0
+                    continue
+                start += _FRAME.size + len(payload)
+                self.offset += _FRAME.size + len(payload)
+                record = self._decode(payload)
+                if record is not None:
+                    yield record
 
     def _skip_magic(self, head: bytes) -> bool:
         if head == MAGIC:
-            self.position = len(MAGIC)
+            self.offset = len(MAGIC)
             return True
         if not MAGIC.startswith(head):
             self.damage = f"{os.path.basename(self.path)} is not a spool file of this version"
         return False
 
-    def _frame(self, data: bytes, start: int) -> Optional[bytes]:
-        if len(data) - start < _FRAME.size:
-            return None
+    def _frame(self, data: bytes, start: int) -> Tuple[Optional[bytes], int]:
+        """Returns the next payload; else None and the bytes that it lacks, 0 where no record follows at all."""
+        there = len(data) - start - _FRAME.size
+        if there < 0:
+            return None, -there
         length, checksum = _FRAME.unpack_from(data, start)
-        payload = data[start + _FRAME.size : start + _FRAME.size + length]
-        if length == 0 or length > _MAX_PAYLOAD or (len(payload) == length and crc32(payload) != checksum):
-            self.damage = f"{os.path.basename(self.path)} is damaged at byte {self.position}"
-            return None
-        return payload if len(payload) == length else None
+        if 0 < length <= _MAX_PAYLOAD:
+            if there < length:
+                return None, length - there
+            payload = data[start + _FRAME.size : start + _FRAME.size + length]
+            if crc32(payload) == checksum:
+                return payload, 0
+        self.damage = f"{os.path.basename(self.path)} is damaged at byte {self.offset}"
+        return None, 0
 
     def _decode(self, payload: bytes) -> Optional[Record]:
         kind = payload[:1]
@@ -198,3 +304,59 @@ class SpoolReader:
         _, shape, step, time = _POINTS.unpack_from(payload)
         values = (value for (value,) in _VALUE.iter_unpack(payload[_POINTS.size :]))
         return Points(step, time, dict(zip(self._names[shape], values)))
+
+
+class SpoolReader:
+    """Reads the complete records of a stream, and again those that came since.
+
+    `position` is that behind the last complete record: the offset in the file, further on by what the head of its
+    segment says. `damage` is a sentence where bytes are no record; what is behind them in the same segment is not
+    read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.begins = [0]  # the position of each segment that was come to
+        self.compacted = [False]  # whether the shipper has taken the points out of it
+        self.damage: Optional[str] = None
+        self._segment = SegmentReader(path)
+        self._size: Optional[int] = None  # of a segment before its points were taken out
+
+    @property
+    def position(self) -> int:
+        """The position behind the last complete record."""
+        return self.begins[-1] + (self._segment.offset if self._size is None else self._size)
+
+    def read(self) -> Iterator[Tuple[int, Record]]:
+        """Yields (position behind the record, record) for every complete record not read before."""
+        while True:
+            following = segment(self.path, len(self.begins))
+            complete = os.path.exists(following)  # asked first: what is written meanwhile is read
+            for record in self._segment.read():
+                if not isinstance(record, Points) and record.get("type") == "segment":
+                    self._enter(record)
+                yield self.position, record
+            self.damage = self.damage or self._segment.damage
+            if not complete:
+                return
+            self.begins.append(self.position)
+            self.compacted.append(False)
+            self._segment, self._size = SegmentReader(following), None
+
+    def _enter(self, head: Mapping[str, Any]) -> None:
+        self.begins[-1] = int(head["begins"])
+        self._size = head.get("size")
+        self.compacted[-1] = self._size is not None
+
+
+def head(path: str) -> Dict[str, Any]:
+    """Returns the record that a segment begins with; empty for a stream's first until its points are taken out."""
+    first = next(SegmentReader(path).read(), None)
+    return first if isinstance(first, dict) and first.get("type") == "segment" else {}
+
+
+def stream_end(path: str) -> int:
+    """Returns the position behind the last byte of a stream."""
+    last = segments(path)[-1]
+    said = head(last) if last != path else {}
+    return int(said.get("begins") or 0) + int(said.get("size") or os.stat(last).st_size)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from hpkb.capture.spool import Points
 from hpkb.curve_file import NAME, CurveFileWriter
 from hpkb.ship.keys import encode_key
@@ -50,11 +52,17 @@ class Curves:
         return any(curve.thinned for curve in self._curves.values())
 
 
-def write_file(folder: Path, steps: Iterable[Points]) -> Path:
-    """Returns the file with the whole curves that it has written into the folder; raises OSError."""
-    path = folder / NAME
+def write_file(folder: Path, steps: Iterable[Points | pa.RecordBatch], name: str = NAME) -> Path:
+    """Returns the file with the whole curves that it has written into the folder; raises OSError.
+
+    What was written to such a file before comes as its batches.
+    """
+    path = folder / name
     with CurveFileWriter(path) as file:
         for points in steps:
+            if isinstance(points, pa.RecordBatch):
+                file.copy(points)
+                continue
             timestamp = int(points.time * 1000)
             for name, value in points.values.items():
                 file.add(encode_key(name), points.step, timestamp, value)

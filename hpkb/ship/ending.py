@@ -39,6 +39,8 @@ class Witness:
         elif record.get("type") == "end":
             self.ends[file] = record
             self.seen(file, float(record.get("ended_at") or 0.0))
+        elif record.get("type") == "segment":
+            self.seen(file, float(record.get("until") or 0.0))
 
     def seen(self, file: str, time: float) -> None:
         """Takes in that the process was alive at this time."""

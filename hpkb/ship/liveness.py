@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+from hpkb.capture.spool import segments
 from hpkb.ship.rundir import SUPERVISOR, RunDir
 
 _PROCESS = re.compile(r"process-(\d+)-")
@@ -26,8 +27,8 @@ def job_alive(run: RunDir) -> bool:
 def writer_alive(run: RunDir, spool: Path) -> bool:
     """Whether the writer of this spool file is there; on another machine, whether it wrote in the last hour."""
     try:
-        written = spool.stat().st_mtime
-    except FileNotFoundError:
+        written = os.stat(segments(str(spool))[-1]).st_mtime
+    except (FileNotFoundError, IndexError):
         return False
     if run.host != socket.gethostname():
         return time.time() - written < _QUIET

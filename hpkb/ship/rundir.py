@@ -1,7 +1,7 @@
 """The run folder: where one run's spool files, settings and shipping positions lie until MLflow has them all.
 
     <spool root>/<run key>/run.json        the settings, written once and whole
-                           *.spool         one a process, and supervisor.spool
+                           *.spool         one a process, and supervisor.spool; *.spool.1 and so on go on from there
                            shipped.json    the MLflow run and how far each file has been acknowledged
                            failure.json    why the last attempt to ship has failed
                            lock            held by whoever ships
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hpkb.capture import redact
-from hpkb.capture.spool import SUFFIX, SpoolReader, SpoolWriter
+from hpkb.capture.spool import SUFFIX, SpoolReader, SpoolWriter, stream_end
 from hpkb.errors import SourceError
 from hpkb.ship.address import absolute
 from hpkb.ship.address import without_password as without_password
@@ -203,7 +203,7 @@ class RunDir:
         """Whether the folder holds anything that MLflow has not acknowledged."""
         progress = self.progress() or Progress()
         return not progress.finished or any(
-            file.stat().st_size > progress.positions.get(file.name, 0) for file in self.spools()
+            stream_end(str(file)) > progress.positions.get(file.name, 0) for file in self.spools()
         )
 
     @contextmanager

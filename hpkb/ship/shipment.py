@@ -17,7 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pyarrow import RecordBatch
+
 from hpkb.capture.spool import Points, SpoolReader
+from hpkb.ship import compaction
 from hpkb.ship.batch import as_given
 from hpkb.ship.channel import Channel
 from hpkb.ship.curves import Curves, write_file
@@ -87,6 +90,7 @@ class Shipment:
             self._taking_over = False
         sent += self._flush()
         self._end_trainings()
+        self._compact()
         return sent
 
     def finish(self) -> int:
@@ -126,7 +130,7 @@ class Shipment:
             known = self._read_steps[file] <= self._progress.counted.get(file, 0)
         else:
             self._note(file, record)
-            known = False
+            known = record.get("type") == "segment"
         if known or position <= self._progress.positions.get(file, 0):
             return None
         channel = None
@@ -141,6 +145,8 @@ class Shipment:
     def _note(self, file: str, record: Mapping[str, Any]) -> None:
         self._witness.note(file, record)
         self._trainings.note(file, record)
+        if record.get("type") == "segment":
+            self._read_steps[file] += int(record.get("points") or 0)
         if file == SUPERVISOR and record.get("type") in _OF_SURROUNDINGS:
             self._surroundings.append(record)
         elif record.get("type") == "mlflow_run" and adoptable(record, self._store.uri):
@@ -292,14 +298,23 @@ class Shipment:
                 else:
                     file.rename(file.with_name(f"{channel.run_id}-{file.name}"))
 
-    def _steps_of(self, channel: Channel) -> Iterator[Points]:
+    def _steps_of(self, channel: Channel) -> Iterator[Points | RecordBatch]:
         for spool in self._run.spools():
             key = self._trainings.of(spool.name)
             own = self._common if key is None else self._channels[key]
             if own is channel and not self._witness.ranks.get(spool.name, 0):
-                for _, record in SpoolReader(str(spool)).read():
-                    if isinstance(record, Points):
-                        yield record
+                yield from compaction.contents(spool)
+
+    def _compact(self) -> None:
+        """Makes the spool smaller by what the store has; how far that is must survive a loss of power first."""
+        positions = self._progress.positions
+        ready = [reader for reader in self._readers.values()
+                 if compaction.waits(reader, positions.get(Path(reader.path).name, 0))]  # fmt: skip
+        if ready:
+            self._save(self._progress, durable=True)
+        for reader in ready:
+            keep_points = not self._run.settings.full_metrics
+            compaction.compact(reader, positions.get(Path(reader.path).name, 0), keep_points)
 
     def _save(self, progress: Progress, durable: bool = False) -> None:
         self._run.save(progress, durable)
@@ -316,18 +331,19 @@ class Shipment:
             if reader is None:
                 continue
             if reader.damage:
-                spool.rename(spool.with_name(f"{spool.name}.damaged"))
+                compaction.put_aside(spool)
             elif spool.name in self._witness.ends or not writer_alive(self._run, spool):
                 self._remove(spool.name, reader)
 
     def _remove(self, file: str, reader: SpoolReader) -> None:
         if next(reader.read(), None) is None and self._progress.positions.get(file, 0) == reader.position:
-            (self._run.path / file).unlink()
+            compaction.remove(self._run.path / file)
 
 
 def _begun(spool: Path) -> tuple[bool, float]:
     """What spool files are sorted by: the supervisor's first, then by the start of their processes."""
     if spool.name == SUPERVISOR:
         return False, 0.0
-    _, header = next(SpoolReader(str(spool)).read(), (0, None))
-    return True, float(header.get("started_at") or 0.0) if isinstance(header, dict) else 0.0
+    records = (record for _, record in SpoolReader(str(spool)).read())
+    header = next((some for some in records if isinstance(some, dict) and some.get("type") == "header"), {})
+    return True, float(header.get("started_at") or 0.0)

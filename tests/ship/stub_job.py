@@ -29,10 +29,13 @@ for step in range(30):
 """
 
 
-def process_spool(run: RunDir, pid: int = 1 << 22, rank: int = 0, **header: Any) -> SpoolWriter:
+def process_spool(
+    run: RunDir, pid: int = 1 << 22, rank: int = 0, limit: int | None = None, **header: Any
+) -> SpoolWriter:
     """The spool of a process that is not there any more (no Linux has that pid), or of `pid`."""
     path = run.path / f"process-{pid}-{secrets.token_hex(4)}.spool"
-    return SpoolWriter(str(path), {"role": "process", "rank": rank, "pid": pid, "started_at": time.time(), **header})
+    header = {"role": "process", "rank": rank, "pid": pid, "started_at": time.time(), **header}
+    return SpoolWriter(str(path), header, limit)
 
 
 def rows(uri: str, query: str) -> list[tuple[Any, ...]]:
