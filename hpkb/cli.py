@@ -108,10 +108,18 @@ def cli() -> None:
 )
 @click.option("--full-metrics", is_flag=True, help="Send every point of every curve.")
 @click.option("--no-wait", is_flag=True, help="Return when the command ends; `hpkb sync` ships what is left.")
+@click.option(
+    "--durability",
+    type=click.Choice(["os", "fsync"]),
+    default="os",
+    show_default=True,
+    help="What logged points survive: os, the death of every process; fsync, also a loss of power, but for the last "
+    "second (the supervising process puts them on the disk once a second; the training never waits for it).",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def log(
-    tracking_uri: str | None, experiment: str | None, task: str | None, run_name: str | None,
-    tags: tuple[str, ...], params: tuple[str, ...], full_metrics: bool, no_wait: bool, command: tuple[str, ...],
+    tracking_uri: str | None, experiment: str | None, task: str | None, run_name: str | None, tags: tuple[str, ...],
+    params: tuple[str, ...], full_metrics: bool, no_wait: bool, durability: str, command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run COMMAND, capture what it trains, and ship it to MLflow. The exit status is COMMAND's.
 
@@ -129,6 +137,7 @@ def log(
         params=_pairs(params, "--param"),
         command=command,
         full_metrics=full_metrics,
+        durability=durability,
     )
     return supervise.log(settings, list(command), wait=not no_wait)
 

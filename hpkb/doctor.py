@@ -37,6 +37,7 @@ def examine(tracking_uri: str, kb: Path) -> list[Check]:
         ("store", lambda: _store(tracking_uri)),
         ("knowledge base", lambda: _knowledge_base(kb)),
         ("spool", _spool),
+        ("shippers", _shippers),
         ("device", _device),
     ]
     return [_guarded(what, check) for what, check in checks]
@@ -100,13 +101,25 @@ def _knowledge_base(kb: Path) -> Check:
 
 
 def _spool() -> Check:
-    from hpkb.ship.rundir import spool_root, unshipped
+    from hpkb.ship.room import in_words, undelivered, warning
+    from hpkb.ship.rundir import spool_root
 
-    waiting = len(unshipped())
+    root = spool_root()
+    waiting, held = undelivered(root)
     if waiting:
-        return Check("note", "spool", f"{waiting} runs are not shipped yet. Try: hpkb sync")
-    free = shutil.disk_usage(next(p for p in (spool_root(), *spool_root().parents) if p.exists())).free
+        told = f"{waiting} runs are not shipped yet ({in_words(held)}). {warning(root)}".rstrip()
+        return Check("note", "spool", f"{told} Try: hpkb sync")
+    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
     return Check("ok", "spool", f"nothing waits; {free / 1e9:.0f} GB free")
+
+
+def _shippers() -> Check:
+    from hpkb.ship.service import running
+
+    found = running()
+    if not found:
+        return Check("ok", "shippers", "none runs; the next `hpkb log` starts one")
+    return Check("ok", "shippers", "; ".join(found))
 
 
 def _device() -> Check:

@@ -59,8 +59,8 @@ class Channel:
         self.batch.add_tags({TAG: path} if kept else {"hpkb.artifacts.failed": path})
         return kept
 
-    def end(self, ending: Ending, losses: Mapping[str, str], default_end: float) -> None:
-        """Sends the rest and gives the run its end; `default_end` in seconds since 1970 is for one without a time."""
+    def end(self, ending: Ending, losses: Mapping[str, str], begun: float) -> None:
+        """Sends the rest and gives the run its end, which is not before it has begun, in seconds since 1970."""
         if PARENT not in self.batch.known_tags:
             self.batch.add_canonical()
         for name, sample in self.curves.end():
@@ -68,5 +68,5 @@ class Channel:
         dropped = {"hpkb.spool.dropped": str(ending.dropped)} if ending.dropped else {}
         self.batch.add_tags({"hpkb.end.reason": ending.reason, **dropped, **losses})
         self.flush()
-        self._store.end(self.run_id, ending.status, int((ending.at or default_end) * 1000))
+        self._store.end(self.run_id, ending.status, int(max(ending.at, begun) * 1000))
         self.ended = True

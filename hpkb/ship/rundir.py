@@ -47,6 +47,7 @@ class RunSettings:
     params: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     full_metrics: bool = False
+    durability: str = "os"  # or "fsync" (`hpkb.ship.durability`)
     service: str = ""  # the name of the service that ships the run (`hpkb.ship.service`)
 
     def storable(self) -> RunSettings:
@@ -66,6 +67,7 @@ class Progress:
     """
 
     run_id: str | None = None
+    status: str = ""  # with which the job ended
     positions: Mapping[str, int] = field(default_factory=dict)
     finished: bool = False
     parent: str | None = None
@@ -227,9 +229,12 @@ def unwritable(root: Path, error: OSError) -> SourceError:
 
 def unshipped(root: Path | None = None) -> list[RunDir]:
     """The run folders that hold anything MLflow does not have, the oldest first; none where there is no spool."""
-    root = root or spool_root()
-    folders = sorted(file.parent for file in root.glob(f"[!.]*/{SETTINGS}"))
-    return [run for run in _readable(folders) if run.to_ship()]
+    return [run for run in _readable(run_folders(root or spool_root())) if run.to_ship()]
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The run folders of a spool, the oldest first."""
+    return sorted(file.parent for file in root.glob(f"[!.]*/{SETTINGS}"))
 
 
 def _readable(folders: list[Path]) -> Iterator[RunDir]:

@@ -118,6 +118,19 @@ def urge(run: RunDir, patience: float) -> bool | None:
     return run.finished
 
 
+def running(root: Path | None = None) -> list[str]:
+    """Says of each service that runs how it is with its store."""
+    told, now = [], time.time()
+    for lock in sorted(((root or spool_root()) / _SHIPPERS).glob("*/lock")):
+        with suppress(OSError), held(lock) as free:
+            if free:
+                continue
+            said = state(lock.parent)
+            how = f"answered {now - said.answered:.0f} s ago" if said.answered else "has not answered"
+            told.append(f"{lock.parent.name} runs, its store {'is being opened' if said.opening else how}")
+    return told
+
+
 def woken_at(folder: Path) -> float:
     """Returns when the service was last urged to try at once, 0 for never."""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -14,6 +13,7 @@ from hpkb.errors import SourceError, TrackingError
 from hpkb.ship.address import without_password
 from hpkb.ship.courier import Courier, open_shipper
 from hpkb.ship.liveness import job_alive
+from hpkb.ship.room import make_room
 from hpkb.ship.rundir import SETTINGS, SUPERVISOR, RunDir
 from hpkb.ship.service import State, held, save, woken_at
 
@@ -25,7 +25,7 @@ _TICK = 0.05  # seconds between two looks at the spool
 _PERIOD = 0.5  # seconds between two shipments of a run that goes on
 _RESCAN = 5.0  # seconds between two looks for runs whose job died
 _GIVES_UP = 86_400.0  # seconds without an answer after which a service leaves its runs to others
-_KEPT = 3600.0  # seconds that the folder of a delivered run is kept
+_TIDIES = 60.0  # seconds between two looks for what may go from the spool
 
 
 def serve(tracking_uri: str, root: Path, folder: Path) -> None:
@@ -43,6 +43,7 @@ class _Service:
         self._charges: dict[Path, _Charge] = {}
         self._passed_over: set[Path] = set()  # since the last rescan
         self._looked, self._rescanned = 0.0, -_RESCAN
+        self._tidied = time.monotonic()
         self._said = State(since=time.time())
         self._woken = woken_at(folder)
 
@@ -61,6 +62,9 @@ class _Service:
             for path in [path for path, charge in self._charges.items() if charge.attend()]:
                 del self._charges[path]
             self._tell()
+            if time.monotonic() - self._tidied >= _TIDIES:
+                self._tidied = time.monotonic()
+                make_room(self._root)
             if self._charges:
                 busy = time.monotonic()
                 if time.time() - max(self._said.answered, self._said.since) > _GIVES_UP:
@@ -96,7 +100,6 @@ class _Service:
         except SourceError:  # nobody can say where such a run belongs; it stays where it is
             return False
         if not run.to_ship():
-            _remove_old(run)
             return False
         mine = run.settings.service == self._folder.name
         if run.settings.tracking_uri != self._address or not (mine or not job_alive(run)):
@@ -126,6 +129,7 @@ class _Service:
             self._look_for_runs()
             if self._charges:
                 return False
+            make_room(self._root)
             with suppress(OSError):  # whoever comes next finds no lock, and starts another service
                 (self._folder / "lock").unlink()
             return True
@@ -201,10 +205,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return -1
-
-
-def _remove_old(run: RunDir) -> None:
-    """Removes the folder of a run that is in MLflow with its end, once nobody can be waiting for it any more."""
-    with suppress(OSError), run.lock() as alone:
-        if alone and run.finished and not run.spools() and time.time() - run.path.stat().st_mtime > _KEPT:
-            shutil.rmtree(run.path, ignore_errors=True)

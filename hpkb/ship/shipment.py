@@ -106,8 +106,9 @@ class Shipment:
             self._keep_whole_curves()
             sent += self._flush()
             self._end_trainings(all_of_them=True)
-            self._common.end(self._witness.ending(), self._damage(), self._run.created_at)
-            self._save(replace(self._progress, finished=True), durable=True)
+            ending = self._witness.ending()
+            self._common.end(ending, self._damage(), self._run.created_at)
+            self._save(replace(self._progress, finished=True, status=ending.status), durable=True)
         self._tidy()
         return sent
 

@@ -15,11 +15,13 @@ from hpkb.errors import SourceError, TrackingError
 from hpkb.ship import launch, service
 from hpkb.ship.address import absolute, usable
 from hpkb.ship.courier import Courier, open_shipper
+from hpkb.ship.durability import on_disk
 from hpkb.ship.gauge import Meter
 from hpkb.ship.liveness import job_alive
 from hpkb.ship.obstacle import obstacle
 from hpkb.ship.outside import Outside
-from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, unshipped
+from hpkb.ship.room import make_room, warning
+from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, spool_root, unshipped
 from hpkb.ship.signals import Forwarding
 
 _FROM_FAR = "its arguments, the hardware and its end"
@@ -65,7 +67,7 @@ def _conclude(run: RunDir, tracking_uri: str, patience: float, out: TextIO) -> N
         why = f"No shipper could be started ({error.strerror})."
     if not delivered:
         _say(f"{run.failure() or why} The run is still spooled in {run.path} and is shipped as soon as the store takes "
-             "it, or with: hpkb sync", out)  # fmt: skip
+             f"it, or with: hpkb sync {warning(run.path.parent)}".rstrip(), out)  # fmt: skip
     elif out.isatty():
         _say(f"in MLflow: run {run.run_id}, experiment '{run.settings.experiment}', {run.settings.tracking_uri}", out)
 
@@ -87,6 +89,8 @@ def sync(tracking_uri: str | None = None, paths: Sequence[Path] = ()) -> int:
             shipped += 1
         elif delivered is not None:
             failures.append(run.failure())
+    for root in {run.path.parent for run in runs} | (set() if paths else {spool_root()}):
+        make_room(root)
     if failures:
         raise TrackingError(f"{len(failures)} of {len(runs)} runs are still spooled. {failures[0]}")
     return shipped
@@ -96,7 +100,7 @@ def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], Non
     why = obstacle(command)
     if why is not None:
         _say(f"{why}: {_FROM_OUTSIDE} are recorded.", out)
-    with Forwarding() as signals:
+    with on_disk(run.path, run.settings.durability == "fsync"), Forwarding() as signals:
         outside = Outside(run, command, tee=why is not None)
         child = launch.start(run, command, **outside.streams)
         outside.listen()
