@@ -14,12 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from os import PathLike
 
     from hpkb.kb.knowledge import KnowledgeBase
     from hpkb.ship.inline import InlineRun
+
+_log: Callable[[Mapping[str, float], int | None], None] | None = None
 
 __version__ = "0.1.0"
 __all__ = ["log", "open", "run"]
@@ -30,9 +32,10 @@ def log(metrics: Mapping[str, float], step: int | None = None) -> None:
 
     `step` is an optimizer step; without it, the one that capture counts.
     """
-    from hpkb.capture import session
-
-    session.log(metrics, step)
+    global _log
+    if _log is None:
+        from hpkb.capture.session import log as _log  # once: an import statement costs more than a whole step
+    _log(metrics, step)
 
 
 def run(

@@ -150,6 +150,13 @@ class Session:
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Records metrics that the script names itself; a value on a GPU is read later, without waiting for it."""
         at = self.step if step is None else int(step)
+        for name, value in metrics.items():
+            if type(value) is not float or type(name) is not str:
+                return self._log_each(at, metrics)
+        if metrics:
+            self.points(at, metrics)
+
+    def _log_each(self, at: int, metrics: Mapping[str, Any]) -> None:
         now: dict[str, float] = {}
         for name, value in metrics.items():
             try:

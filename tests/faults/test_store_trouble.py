@@ -102,13 +102,8 @@ def make_trouble(proxy: Proxy, mode: str, begin: float) -> None:
         proxy.open()
 
 
-TWICE = pytest.mark.xfail(strict=False, reason="MLflow's client repeats the request that makes a run")
-
-
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=TWICE if TROUBLES[name][0] == "deaf" else ()) for name in TROUBLES]
-)
+@pytest.mark.parametrize("name", TROUBLES)
 def test_everything_arrives_and_nothing_twice(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[name]
     print(f"{outcome.timing}; hpkb log waited {outcome.waited:.1f} s, {'synced' if outcome.synced else 'delivered'}")
