@@ -34,7 +34,9 @@ def log(metrics: Mapping[str, float], step: int | None = None) -> None:
     """
     global _log
     if _log is None:
-        from hpkb.capture.session import log as _log  # once: an import statement costs more than a whole step
+        from hpkb.capture import session  # once: an import statement costs as much as a whole step
+
+        _log = session.log
     _log(metrics, step)
 
 
