@@ -1,14 +1,18 @@
 """Prints the captured gradient noise scale as a ratio to the exact one, from every example's own gradient.
 
 Small real trainings, each a captured child: handwritten digits by an MLP and a CNN, English text by a transformer, at
-three batch sizes, with SGD and AdamW. Every 47 steps the child computes tr(Σ)/‖G‖² over its whole training set, all
-parameters included, at the parameters of that step; it is compared with the latest point recorded by then. A cell is
-the median of these ratios over the run, or over several seeds, with its quartiles; beside it how many of the
-comparisons had a point to compare with, and what share of the steps' time the samples took. The steps of these
-networks are so short that few samples fit into 0.5% of them; `--every 10` samples more often than that allows, to show
-the estimator apart from its pace, and the cost column then says by how much.
+three batch sizes, with SGD and AdamW. A point that capture records is compared with tr(Σ)/‖G‖² over the whole training
+set, all parameters included, at the very parameters of its step; of a training with many points, with as many of them
+as `--points` says, evenly spread. A cell is the median of these ratios over the points of several seeds, with its
+quartiles; beside it how many points were compared and recorded, and what share of the steps' time the samples took.
+`--around` adds the median ratio to the exact ratio of the means of tr(Σ) and ‖G‖² over the 25 steps before and after,
+which lies far below the noise scale of most of these steps where both flicker.
 
-    python bench/gradient_noise.py [--steps 1000] [--seeds 3] [--every 0] [--models mlp,cnn,transformer]
+The steps of these networks are so short that few samples fit into 0.5% of them. `--every 10` samples more often than
+that allows, as often as in longer steps, to show the estimator apart from its pace; the cost column then says by how
+much.
+
+    python bench/gradient_noise.py [--steps 1000] [--every 0] [--seeds 3] [--first-seed 0] [--around]
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 MODELS, OPTIMIZERS, BATCH_SIZES = ("mlp", "cnn", "transformer"), ("sgd", "adamw"), (8, 32, 128)
-EVERY = 47  # steps between two exact values; not in time with the epochs, whose short last batch makes G large
+AROUND, APART = 25, 10  # steps before and after a point, and between two of those whose exact means are taken
 RATES = {"mlp": (0.05, 2e-3), "cnn": (0.02, 2e-3), "transformer": (0.05, 3e-3)}  # of SGD with momentum and of AdamW
 CONTEXT, WINDOWS = 24, 2400
 
@@ -93,39 +97,76 @@ def loss_of(outputs, targets):
     return cross_entropy(outputs.flatten(0, -2), targets.flatten())
 
 
-def exact(model, x, y):
-    """Returns tr(Σ)/‖G‖² over all examples, from the gradient of each."""
+def exact(model, parameters, x, y):
+    """Returns tr(Σ) and ‖G‖² over all examples at some parameters, from the gradient of each."""
     import torch
     from torch.func import functional_call, grad, vmap
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     def loss(parameters, one, target):
         return loss_of(functional_call(model, parameters, (one[None],)), target[None])
 
     of_each = vmap(grad(loss), in_dims=(None, 0, 0))
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
     squares, total = 0.0, 0.0
     for xs, ys in zip(x.split(128), y.split(128), strict=True):
-        each = of_each(parameters, xs, ys).values()
+        with sdpa_kernel(SDPBackend.MATH):  # the one that vmap knows
+            each = of_each(parameters, xs, ys).values()
         squares += sum(torch.linalg.vector_norm(g).item() ** 2 for g in each)
         total += torch.cat([g.sum(0).flatten() for g in each]).double()
     squared_norm = (total / len(x)).square().sum().item()
-    return (squares / len(x) - squared_norm) / squared_norm
+    return squares / len(x) - squared_norm, squared_norm
 
 
-def train(name, optimizer, batch_size, steps, every, seed):
+class Witness:
+    """Keeps the parameters of the steps at which capture records a noise scale, and what its samples cost."""
+
+    def __init__(self, model, every):
+        from hpkb.capture import gradients, pacing
+
+        self.model, self.kept, self.told, self.costs = model, {}, [], []
+        took, tell = pacing.Pace.took, gradients.Gradients._tell
+        pacing.Pace.took = lambda pace, cost, *rest: (self.costs.append(cost), took(pace, cost, *rest))
+        gradients.Gradients._tell = lambda feature, sample: (tell(feature, sample), self.saw(feature, sample.step))
+        if every:
+            pacing.Pace.interval = lambda pace, step: every
+
+    def saw(self, feature, step):
+        """Takes note of a point, if there was one."""
+        if feature._told_at == step:
+            self.told.append(step)
+
+    def before(self, step):
+        """Keeps the parameters before a step, and lets go of those of the last one where it recorded nothing."""
+        if step > 1 and step - 1 not in self.told[-1:] and (step - 1) % APART:
+            del self.kept[step - 1]
+        self.kept[step] = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def truth(self, x, y, points, around):
+        """Returns the exact noise scale at so many of the points, and that of the means around them if asked for."""
+        known = {}
+
+        def at(step):
+            if step not in known:
+                known[step] = exact(self.model, self.kept[step], x, y)
+            return known[step]
+
+        stride, found = max(1, -(-len(self.told) // points)), {}
+        for step in self.told[::-1][::stride]:
+            near = [s for s in self.kept if around and s % APART == 0 and abs(s - step) <= AROUND]
+            means = np.mean([at(s) for s in near], axis=0) if near else [float("nan"), 1.0]
+            found[step] = at(step)[0] / at(step)[1], means[0] / means[1]
+        return found
+
+
+def train(name, optimizer, batch_size, steps, every, seed, points, around):
     """Trains in this process and prints the exact values and what the samples took."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    from hpkb.capture import pacing
-
-    costs, pace = [], pacing.Pace.took
-    pacing.Pace.took = lambda self, cost, *rest: (costs.append(cost), pace(self, cost, *rest))
-    if every:
-        pacing.Pace.interval = lambda self, step: every
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model, x, y = build(name)
+    witness = Witness(model, every)
     rates = RATES[name]
     if optimizer == "sgd":
         stepper = torch.optim.SGD(model.parameters(), lr=rates[0], momentum=0.9)
@@ -133,27 +174,28 @@ def train(name, optimizer, batch_size, steps, every, seed):
         stepper = torch.optim.AdamW(model.parameters(), lr=rates[1])
     loader = DataLoader(TensorDataset(x, y), batch_size=batch_size, shuffle=True)
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
-    truth, elapsed = {}, 0.0
+    elapsed = 0.0
     for step in range(1, steps + 1):
-        if step % EVERY == 0:
-            truth[step] = exact(model, x, y)
+        witness.before(step)
         began = time.perf_counter()
         inputs, targets = next(batches)
         stepper.zero_grad()
         loss_of(model(inputs), targets).backward()
         stepper.step()
         elapsed += time.perf_counter() - began
+    truth, costs = witness.truth(x, y, points, around), witness.costs
     print(json.dumps({"truth": truth, "cost": sum(costs), "elapsed": elapsed, "samples": len(costs)}))
 
 
-def captured(cell, steps, every, seed):
+def captured(cell, args, seed):
     """Returns what a captured child tells of itself, and the noise scales recorded of it, by step."""
     from hpkb.capture.spool import Points, SpoolReader
 
     with tempfile.TemporaryDirectory() as folder:
         inject = str(ROOT / "hpkb" / "capture" / "inject")
         env = {**os.environ, "HPKB_RUN_DIR": folder, "PYTHONPATH": inject, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, "--cell", *map(str, (*cell, steps, every, seed))]
+        numbers = args.steps, args.every, seed, args.points, int(args.around)
+        command = [sys.executable, __file__, "--cell", *map(str, (*cell, *numbers))]
         told = json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
         (spool,) = Path(folder).glob("*.spool")
         points = [record for _, record in SpoolReader(str(spool)).read() if isinstance(record, Points)]
@@ -161,27 +203,19 @@ def captured(cell, steps, every, seed):
     return told, {point.step: point.values[name] for point in points if name in point.values}
 
 
-def ratios(truth, recorded):
-    """Returns the ratio at each exact value, NaN where nothing was recorded in the fifth of the steps before it."""
-    found = []
-    for step, value in ((int(step), value) for step, value in truth.items()):
-        known = [at for at in recorded if 0.8 * step <= at <= step]
-        found.append(recorded[max(known)] / value if known else float("nan"))
-    return found
-
-
-def report(cell, steps, every, seeds):
+def report(cell, args):
     """Prints one cell's line and returns its median."""
-    runs = [captured(cell, steps, every, seed) for seed in range(seeds)]
-    found = np.array([ratio for told, recorded in runs for ratio in ratios(told["truth"], recorded)])
-    known = found[np.isfinite(found)]
-    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else [float("nan")] * 3
-    share = sum(told["cost"] for told, _ in runs) / sum(told["elapsed"] for told, _ in runs)
-    milliseconds = 1e3 * sum(told["elapsed"] for told, _ in runs) / (steps * seeds)
-    samples = sum(told["samples"] for told, _ in runs) / seeds
+    runs = [captured(cell, args, args.first_seed + index) for index in range(args.seeds)]
+    ratios = [recorded[int(at)] / np.array(truth) for told, recorded in runs for at, truth in told["truth"].items()]
+    known = np.array(ratios).reshape(-1, 2)
+    low, median, high = np.quantile(known[:, 0], [0.25, 0.5, 0.75]) if len(known) else [float("nan")] * 3
+    beside = f"{np.median(known[:, 1]):5.2f}   " if args.around and len(known) else ""
+    cost, elapsed = (sum(told[name] for told, _ in runs) for name in ("cost", "elapsed"))
+    samples, recorded = sum(told["samples"] for told, _ in runs), sum(len(recorded) for _, recorded in runs)
     print(
-        f"{cell[0]:<12} {cell[1]:<6} {cell[2]:>4}   {median:5.2f}  {low:5.2f} to {high:5.2f}   {len(known):>3} of "
-        f"{len(found):<3}   {samples:6.0f}   {milliseconds:7.2f}   {100 * share:5.2f}%",
+        f"{cell[0]:<12} {cell[1]:<6} {cell[2]:>4}   {median:5.2f}  {low:5.2f} to {high:5.2f}   {beside}{len(known):>3} "
+        f"of {recorded:<4}   {samples / args.seeds:6.0f}   {1e3 * elapsed / args.steps / args.seeds:7.2f}   "
+        f"{100 * cost / elapsed:5.2f}%",
         flush=True,
     )
     return median
@@ -193,16 +227,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--every", type=int, default=0, help="sample every so many steps rather than as time allows")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--points", type=int, default=20, help="of each training that are compared, at most")
+    parser.add_argument("--around", action="store_true", help="compare with the ratio of the means around, too")
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--cell", nargs=6, help=argparse.SUPPRESS)
+    parser.add_argument("--optimizers", default=",".join(OPTIMIZERS))
+    parser.add_argument("--batch-sizes", default=",".join(map(str, BATCH_SIZES)))
+    parser.add_argument("--cell", nargs=8, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cell:
         name, optimizer, *numbers = args.cell
         train(name, optimizer, *map(int, numbers))
         return
-    print("model        optim. batch  median   quartiles         points    samples   ms/step   cost")
-    cells = list(itertools.product(args.models.split(","), OPTIMIZERS, BATCH_SIZES))
-    medians = [report(cell, args.steps, args.every, args.seeds) for cell in cells]
+    around = "around  " if args.around else ""
+    print(f"model        optim. batch  median   quartiles       {around}points        samples   ms/step   cost")
+    chosen = args.models, args.optimizers, args.batch_sizes
+    cells = list(itertools.product(*(names.split(",") for names in chosen)))
+    medians = [report(cell, args) for cell in cells]
     print(f"{sum(0.67 <= median <= 1.5 for median in medians)} of {len(cells)} medians within 0.67 to 1.5")
 
 

@@ -169,7 +169,7 @@ class Gradients:
         columns = list(zip(*sample.told))
         if root.is_cpu:
             scale = float(root) ** 2 or float("nan")
-            sample.readings = [sum(map(float, column)) / scale for column in columns]
+            sample.readings = [sum(column) / scale for column in columns]
             return
         with torch.no_grad():
             square = root.float().square()
@@ -201,7 +201,8 @@ class Gradients:
         return self._alone and (by_loader or self._training._accumulation.factor == sample.passes)
 
     def _record_norm(self, optimizer: Any, step: int) -> None:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        held = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        gradients = [gradient for gradient in held if gradient is not None]
         norm = _norm(self._torch, gradients)
         if norm is None:
             return
@@ -217,7 +218,7 @@ class Gradients:
             sample = self._late.popleft()
             product, squared_norm = sample.values()
             square = sample.n * squared_norm - (sample.n - 1) * product
-            if self._noise.add(sample.step, product, square, self._population()):
+            if self._noise.add(sample.step, sample.n, product, square, self._population()):
                 latest = sample
         if latest is not None and latest.step >= self._told_at + max(_CLOSEST, _SPACING * latest.step):
             self._tell(latest)
@@ -269,15 +270,14 @@ def _release(sample: Sample) -> None:
 
 def _norm(torch: Any, gradients: list[Any]) -> Any:
     """Returns the norm of all gradients together as a scalar tensor; None where some are sparse, sharded or complex."""
-    if not gradients or any(
-        type(g) is not torch.Tensor or g.layout != torch.strided or not (g.is_cpu or g.is_cuda) or g.is_complex()
-        for g in gradients
+    kinds = {(type(g), g.layout, g.device, g.dtype) for g in gradients}
+    if len({device for _, _, device, _ in kinds}) != 1 or any(
+        of != torch.Tensor or layout != torch.strided or device.type not in ("cpu", "cuda") or dtype.is_complex
+        for of, layout, device, dtype in kinds
     ):
         return None
-    if len({g.device for g in gradients}) > 1:
-        return None
     with torch.no_grad():
-        if all(g.dtype == torch.float32 for g in gradients):
+        if all(dtype == torch.float32 for _, _, _, dtype in kinds):
             norms = torch._foreach_norm(gradients)
         else:
             norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]

@@ -8,8 +8,11 @@ gradients, or of a gradient with the optimizer's momentum, need no second batch 
 noise of the first enters the second, and where training oscillates they are far off, even negative.
 
 The two are smoothed apart before they are divided, over the last steps where ‖G‖² stands out of its noise in them, else
-over up to half of the training. ‖G‖² flickers, and its peaks would rule a mean for long. So the mean is taken in
-blocks, as many as the noise allows, and of those the median.
+over up to half of the training. Both flicker, and their peaks would rule a mean for long: late in training the noise
+scale at a typical step is many times the ratio of the means over the steps around it. So the means are taken in
+blocks, as many as the noise allows, and of those the medians. A block has no fewer than about 128 examples where it
+can, as the examples' own gradients have long tails, so that the typical small batch holds none of the hard ones that
+make up most of ‖G‖² and tr(Σ).
 """
 
 from __future__ import annotations
@@ -21,16 +24,17 @@ _WINDOWS = (0.85, 0.7, 0.5)  # they begin at these shares of the steps so far
 _SHORTEST = 25  # steps that they span at least
 _OUTSTANDING = 4.0  # standard errors above zero of the mean that make a shorter window do
 _FEWEST = 5  # samples without which there is no estimate
-_BLOCKS = 15  # at most; an odd number
-_CLEAR = 1.3  # standard errors that the mean must be above zero
+_CLEAR = 1.0  # standard errors that the mean must be above zero
 _SIGNIFICANT = 0.7  # standard errors that a block's mean should be above zero; less gives noise, more the mean
+_EXAMPLES = 128  # of which a block's mean is worth something by itself, however noisy
 _KEPT = 400  # samples; more are merged two by two
 
 
 class Sample(NamedTuple):
-    """What batches tell around one step: the mean product of two examples' gradients, and the mean of their squares."""
+    """What n examples tell around one step: the mean product of two of their gradients, and the mean of the squares."""
 
     step: int
+    n: int
     product: float
     square: float
 
@@ -49,7 +53,7 @@ class NoiseScale:
     def __init__(self) -> None:
         self._samples: list[Sample] = []
 
-    def add(self, step: int, product: float, square: float, population: Optional[int] = None) -> bool:
+    def add(self, step: int, n: int, product: float, square: float, population: Optional[int] = None) -> bool:
         """Whether the sample counts: finite and with some gradient at all.
 
         Examples drawn without replacement from a `population` push each other apart: their products are smaller
@@ -59,7 +63,7 @@ class NoiseScale:
             return False
         if population is not None and population > 1:
             product += (square - product) / population
-        self._samples.append(Sample(step, product, square))
+        self._samples.append(Sample(step, n, product, square))
         if len(self._samples) > _KEPT:
             self._samples = _merged(_window(self._samples, _WINDOWS[-1]))
         return True
@@ -70,12 +74,13 @@ class NoiseScale:
             window = _window(self._samples, share)
             if len(window) < _FEWEST:
                 continue
-            products = [sample.product for sample in window]
-            if share != _WINDOWS[-1] and _significance(products) < _OUTSTANDING:
+            significance = _significance([sample.product for sample in window])
+            if not significance >= (_CLEAR if share == _WINDOWS[-1] else _OUTSTANDING):
                 continue
-            squared_norm = _typical(products)
-            trace = sum(sample.square - sample.product for sample in window) / len(window)
-            if squared_norm is not None and trace > 0:
+            blocks = _blocks(window, significance)
+            squared_norm = _typical([sample.product for sample in window], blocks)
+            trace = _typical([sample.square - sample.product for sample in window], blocks)
+            if squared_norm > 0 and trace > 0:
                 return Estimate(trace / squared_norm, trace, squared_norm)
         return None
 
@@ -94,24 +99,27 @@ def _merged(samples: list[Sample]) -> list[Sample]:
     if len(samples) <= _KEPT // 2:
         return samples
     pairs = zip(samples[::2], samples[1::2])
-    merged = [Sample(b.step, (a.product + b.product) / 2, (a.square + b.square) / 2) for a, b in pairs]
+    merged = [Sample(b.step, a.n + b.n, (a.product + b.product) / 2, (a.square + b.square) / 2) for a, b in pairs]
     return merged + samples[2 * len(merged) :]
 
 
-def _typical(values: list[float]) -> Optional[float]:
-    """Returns the median of block means, None where the mean is not clearly above zero.
+def _blocks(window: list[Sample], significance: float) -> int:
+    """Returns into how many blocks samples are cut, an odd number.
 
-    Blocks are as long as it takes for their means to be above zero. Their median is what is typical, where fewer
-    would give the mean, which peaks rule, and more would give noise.
+    They are as long as it takes for their means to be above zero, or shorter where they have enough examples. Fewer
+    of them would give the mean, which peaks rule, and more would give noise.
     """
-    count, significance = len(values), _significance(values)
-    if not significance >= _CLEAR:
-        return None
-    blocks = max(1, int(min(_BLOCKS, count, (significance / _SIGNIFICANT) ** 2)))
-    blocks -= 1 - blocks % 2
+    significant = (significance / _SIGNIFICANT) ** 2
+    worthwhile = sum(sample.n for sample in window) / _EXAMPLES
+    blocks = max(1, int(min(len(window), max(significant, worthwhile))))
+    return blocks - 1 + blocks % 2
+
+
+def _typical(values: list[float], blocks: int) -> float:
+    """Returns the median of the means of so many blocks."""
+    count = len(values)
     parts = [values[index * count // blocks : (index + 1) * count // blocks] for index in range(blocks)]
-    means = sorted(sum(part) / len(part) for part in parts)
-    return means[blocks // 2] if means[blocks // 2] > 0 else None
+    return sorted(sum(part) / len(part) for part in parts)[blocks // 2]
 
 
 def _significance(values: list[float]) -> float:

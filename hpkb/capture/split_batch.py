@@ -31,7 +31,7 @@ _SAVED = {
 
 
 class Pieces(NamedTuple):
-    """Scalar tensors of one layer, of a batch whose gradient is a mean over examples."""
+    """What one layer tells of a batch whose gradient is a mean over examples: floats, or scalar tensors on a GPU."""
 
     product: Any  # the mean product of two different examples' gradients
     squared_norm: Any  # ‖g‖² of the batch
@@ -151,8 +151,8 @@ def _by_rows(torch: Any, rows: Any, back: Any, gradient: Any) -> Pieces:
     """Returns the pieces of a layer of which each row is an example, from the norms of all of their gradients."""
     norm, f32 = torch.linalg.vector_norm, torch.float32
     each = norm(rows, dim=1, dtype=f32) * norm(back, dim=1, dtype=f32)
-    whole = norm(gradient, dtype=f32).square()
-    return Pieces((whole - each.dot(each)) * (len(rows) / (len(rows) - 1)), whole)
+    own, whole = _number(each.dot(each)), _number(norm(gradient, dtype=f32)) ** 2
+    return Pieces((whole - own) * (len(rows) / (len(rows) - 1)), whole)
 
 
 def _of_matrix(split: Optional[Split], turn: int) -> Optional[Measure]:
@@ -218,7 +218,7 @@ def _no_tuning(torch: Any) -> Any:
 
 def _of_groups(parts: Any, gradient: Any) -> Pieces:
     """Returns the pieces from the sums over equal groups of examples, (groups, ...), and that over all."""
-    whole, own = gradient.float().square().sum(), parts.float().square().sum()
+    whole, own = (_number(x.float().square().sum()) for x in (gradient, parts))
     return Pieces((whole - own) * (len(parts) / (len(parts) - 1)), whole)
 
 
@@ -226,8 +226,13 @@ def _of_halves(half: Any, gradient: Any, n: int, share: float) -> Pieces:
     """Returns the pieces from the sum over the first half of the examples and that over all."""
     half, gradient = half.float(), gradient.float()
     first = n // 2 / n
-    product = (half * (gradient - half)).sum() / (first * (1 - first) * share)
-    return Pieces(product, gradient.square().sum() / share)
+    product = _number((half * (gradient - half)).sum()) / (first * (1 - first) * share)
+    return Pieces(product, _number(gradient.square().sum()) / share)
+
+
+def _number(scalar: Any) -> Any:
+    """Returns the value of a tensor on the CPU, where arithmetic with floats is cheaper."""
+    return scalar.item() if scalar.is_cpu else scalar
 
 
 def _groups(n: int, elements: int) -> int:
