@@ -2,7 +2,7 @@
 
 The noise scale is that of the weights of linear, convolution and embedding layers that `split_batch` can see. Where
 those are less than half of what the optimizer trains, or where one step has backward passes of different losses,
-there is none. Samples aim at 0.5% of the steps' time; `pacing` says what k follows.
+there is none. All samples together are to cost 0.5% of the steps' time; `pacing` says what k follows.
 """
 
 from __future__ import annotations
