@@ -116,10 +116,19 @@ def cli() -> None:
     help="What logged points survive: os, the death of every process; fsync, also a loss of power, but for the last "
     "second (the supervising process puts them on the disk once a second; the training never waits for it).",
 )
+@click.option(
+    "--resume",
+    default="auto",
+    show_default=True,
+    metavar="RUN|last|auto|never",
+    help="The run that the job goes on with: an MLflow run, the last one of the same command, or what the "
+    "environment proves (a requeued Slurm job, MLFLOW_RUN_ID).",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def log(
     tracking_uri: str | None, experiment: str | None, task: str | None, run_name: str | None, tags: tuple[str, ...],
-    params: tuple[str, ...], full_metrics: bool, no_wait: bool, durability: str, command: tuple[str, ...],
+    params: tuple[str, ...], full_metrics: bool, no_wait: bool, durability: str, resume: str,
+    command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run COMMAND, capture what it trains, and ship it to MLflow. The exit status is COMMAND's.
 
@@ -139,7 +148,7 @@ def log(
         full_metrics=full_metrics,
         durability=durability,
     )
-    return supervise.log(settings, list(command), wait=not no_wait)
+    return supervise.log(settings, list(command), wait=not no_wait, resume=resume)
 
 
 @cli.command()

@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional  # torch or safetensors has imported 
 
 from .loggers import argument
 from .patch import call_after
+from .resumed import Resumed, stamp_of
 from .session import Session, current
 
 _KEPT = 200  # checkpoints in the list
@@ -39,6 +40,8 @@ class Checkpoints:
         self._live = live
         self._written: collections.deque[dict[str, Any]] = collections.deque(maxlen=_KEPT)
         self._steps: dict[str, int] = {}  # by absolute path, of the file as it is now
+        self._stamps: dict[str, list[int]] = {}  # step, size and time of the latest, by absolute path
+        self._list = os.path.join(live.run_dir, f"checkpoints-{os.getpid()}-{os.urandom(4).hex()}.json")
         self._count = 0
         self._told = 0
         self.read: Optional[tuple[int, int]] = None  # the step of the checkpoint read last, and the step it was read at
@@ -50,13 +53,26 @@ class Checkpoints:
         if size is None:
             return
         self._count += 1
-        self._steps[os.path.abspath(path)] = self._live.step
-        self._written.append({"path": shown(path), "step": self._live.step, "bytes": size, "at": round(time.time(), 3)})
+        step = self._live.step + self._live.before
+        self._note(os.path.abspath(path), step)
+        self._written.append({"path": shown(path), "step": step, "bytes": size, "at": round(time.time(), 3)})
         if self._count >= 2 * self._told:  # a job that is killed has told of most of them
             self._tell()
 
+    def _note(self, place: str, step: int) -> None:
+        """Writes down at once which step a checkpoint is of, for a job that is killed now and resumed with it."""
+        self._steps[place] = step
+        self._stamps.pop(place, None)
+        self._stamps[place] = [step, *(stamp_of(place) or [])]
+        while len(self._stamps) > _KEPT:
+            del self._stamps[next(iter(self._stamps))]
+        with open(self._list + ".new", "w", encoding="utf-8") as file:
+            json.dump(self._stamps, file)
+        os.replace(self._list + ".new", self._list)
+
     def was_read(self, path: str) -> None:
-        """Takes note of which checkpoint of its own the job reads."""
+        """Takes note of which checkpoint of its own, or of an earlier attempt, the job reads."""
+        self._live.part(Resumed).was_read(path)
         place = os.path.abspath(path)
         step = self._steps.get(place, self._steps.get(os.path.dirname(place)))
         if step is not None:

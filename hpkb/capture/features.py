@@ -12,9 +12,12 @@ from typing import Any, Callable  # torch has imported it by now
 from .beginning import Beginning
 from .evaluation import Evaluation
 from .gradients import Gradients
-from .outcome import Outcome
 from .model import Model
+from .outcome import Outcome
 from .regularization import Regularization
+from .resumed import Resumption
 from .throughput import Throughput
 
-FEATURES: tuple[Callable[[Any], Any], ...] = (Beginning, Evaluation, Gradients, Regularization, Model, Outcome, Throughput)
+FEATURES: tuple[Callable[[Any], Any], ...] = (
+    Beginning, Evaluation, Gradients, Regularization, Model, Outcome, Throughput, Resumption,
+)  # fmt: skip

@@ -29,7 +29,7 @@ _WAITING = 1000  # records kept until the spool is opened
 
 
 class Session:
-    """The capture of this process. `step` counts optimizer steps taken."""
+    """The capture of this process. `step` counts optimizer steps taken, by this process alone."""
 
     def __init__(self, run_dir: str, rank: int = 0, worker: bool = False) -> None:
         self.run_dir = os.path.abspath(run_dir)
@@ -37,6 +37,7 @@ class Session:
         self._worker = worker
         self._waits = worker or may_be_another_rank()  # for a training; nothing else opens the spool
         self.step = 0
+        self.before = 0  # optimizer steps of earlier attempts that this process goes on from (`resumed.py`)
         self.dropped = 0
         self.training: Training | None = None  # made by the first hook that needs it
         self.closing: list[Callable[[], None]] = []  # called before the end is recorded
@@ -132,7 +133,7 @@ class Session:
         try:
             spool = self._spool
             if spool is not None:
-                spool.points(step, time.time() if at is None else at, values)
+                spool.points(step + self.before, time.time() if at is None else at, values)
                 if self.after_points is not None:
                     self.after_points(step, values)
             else:
@@ -143,7 +144,7 @@ class Session:
     def _first_points(self, step: int, at: float, values: Mapping[str, float]) -> None:
         if self._open():
             assert self._spool is not None
-            self._spool.points(step, at, values)
+            self._spool.points(step + self.before, at, values)
         elif self._waits and len(self._waiting) < _WAITING:
             self._waiting.append((step, dict(values), at))
 
@@ -331,7 +332,7 @@ def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
     """Records metrics of the current run; does nothing outside one. `step` counts optimizer steps."""
     if _current is not None:
         try:
-            _current.log(metrics, step)
+            _current.log(metrics, None if step is None else int(step) - _current.before)
         except Exception as error:
             _current.failed("hpkb.log", error)
 

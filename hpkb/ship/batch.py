@@ -44,6 +44,7 @@ class Batch:
     tags: dict[str, str] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
+    resumed: bool = False  # then another value goes under `NAME.resumed.1`
     artifacts: dict[str, str] = field(default_factory=dict)  # texts, by their path among the run's artifacts
 
     @classmethod
@@ -83,15 +84,29 @@ class Batch:
     def add_params(self, values: Mapping[str, Any]) -> None:
         """Adds params under their names, or under `NAME.N` where the run has another value of that name."""
         for name, value in values.items():
-            text, n = _without_secret(name, param_text(value)), 1
-            key = self._key(name)
+            text = _without_secret(name, param_text(value))
             if text.endswith(CUT):
                 self.artifacts[artifact_path(f"params/{name}.txt")] = _without_secret(name, whole_text(value))
-            while key in self.known_params and not same_value(self.known_params[key], text):
-                n += 1
-                key = self._key(f"{name}.{n}")
+            key = self._key_for(name, text)
             if key not in self.known_params:
                 self.known_params[key] = self.params[key] = text
+
+    def _key_for(self, name: str, text: str) -> str:
+        """The key under which the run has this value, or is to have it."""
+        key, n = self._key(name), 1
+        while self._has_another(key, text):
+            n += 1
+            key = self._key(f"{name}.{n}")
+        if n == 1 or key in self.known_params or not self.resumed:
+            return key
+        n, key = 1, self._key(f"{name}.resumed.1")
+        while self._has_another(key, text):
+            n += 1
+            key = self._key(f"{name}.resumed.{n}")
+        return key
+
+    def _has_another(self, key: str, text: str) -> bool:
+        return key in self.known_params and not same_value(self.known_params[key], text)
 
     def add_canonical(self) -> None:
         """Adds what the script called its own way under the canonical name, where nothing better is known by now.

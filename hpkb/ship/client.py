@@ -27,6 +27,7 @@ from mlflow.entities import Metric as Metric  # noqa: E402
 from mlflow.entities import Param as Param  # noqa: E402
 from mlflow.entities import Run as Run  # noqa: E402
 from mlflow.entities import RunTag as RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException as MlflowException  # noqa: E402
 
 for _name in ("mlflow", "alembic", "urllib3", "sqlalchemy"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)

@@ -11,6 +11,7 @@ from pathlib import Path
 from hpkb.capture.spool import segments
 from hpkb.ship.rundir import SUPERVISOR, RunDir
 
+SUPERSEDED = "superseded"  # a file of the run folder: the job was started again, so this attempt is over
 _PROCESS = re.compile(r"process-(\d+)-")
 _QUIET = 3600.0  # seconds without a write after which a process on another machine is taken for gone
 _STARTING = 60.0  # seconds in which a new run folder is taken for one whose job is just being started
@@ -19,6 +20,8 @@ _SLACK = 2.0  # seconds by which the start of a process, counted in clock ticks 
 
 def job_alive(run: RunDir) -> bool:
     """Whether any process that could still add to the run is there: the supervisor, its child, or one captured."""
+    if (run.path / SUPERSEDED).exists():
+        return False
     if not run.supervised() and time.time() - run.created_at < _STARTING:
         return True
     return any(writer_alive(run, file) for file in run.spools())

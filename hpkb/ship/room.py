@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from hpkb.capture.spool import size
-from hpkb.errors import SourceError
-from hpkb.ship.rundir import RunDir, run_folders
+from hpkb.ship.rundir import RunDir, all_runs
 
 TOTAL = 10 << 30  # bytes of all run folders; HPKB_SPOOL_TOTAL sets another number
 _ASKED = 60.0  # seconds in which its job may still look whether a run was delivered
@@ -27,7 +25,7 @@ def bound() -> int:
 def make_room(root: Path) -> None:
     """Removes delivered runs that are old, and the oldest of the others until the spool is within its bound."""
     delivered, total = [], 0
-    for run in _runs(root):
+    for run in all_runs(root):
         held = held_by(run.path)
         total += held
         if _delivered(run):
@@ -39,7 +37,7 @@ def make_room(root: Path) -> None:
 
 def undelivered(root: Path) -> tuple[int, int]:
     """How many runs are not delivered, and how many bytes they have."""
-    sizes = [held_by(run.path) for run in _runs(root) if not _delivered(run)]
+    sizes = [held_by(run.path) for run in all_runs(root) if not _delivered(run)]
     return len(sizes), sum(sizes)
 
 
@@ -69,12 +67,6 @@ def in_words(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
-
-
-def _runs(root: Path) -> Iterator[RunDir]:
-    for folder in run_folders(root):
-        with suppress(SourceError):  # nobody can say where such a run belongs; it stays where it is
-            yield RunDir.open(folder)
 
 
 def _delivered(run: RunDir) -> bool:

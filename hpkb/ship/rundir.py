@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -48,6 +48,8 @@ class RunSettings:
     command: tuple[str, ...] = ()
     full_metrics: bool = False
     durability: str = "os"  # or "fsync" (`hpkb.ship.durability`)
+    resumes: str = ""  # the run folder, or the MLflow run, that this one goes on with (`hpkb.ship.resume`)
+    job: str = ""  # the scheduler's name of the job, the same for each attempt
     service: str = ""  # the name of the service that ships the run (`hpkb.ship.service`)
 
     def storable(self) -> RunSettings:
@@ -229,20 +231,19 @@ def unwritable(root: Path, error: OSError) -> SourceError:
 
 def unshipped(root: Path | None = None) -> list[RunDir]:
     """The run folders that hold anything MLflow does not have, the oldest first; none where there is no spool."""
-    return [run for run in _readable(run_folders(root or spool_root())) if run.to_ship()]
+    return [run for run in all_runs(root or spool_root()) if run.to_ship()]
 
 
-def run_folders(root: Path) -> list[Path]:
+def all_runs(root: Path) -> list[RunDir]:
     """The run folders of a spool, the oldest first."""
-    return sorted(file.parent for file in root.glob(f"[!.]*/{SETTINGS}"))
+    folders = (file.parent for file in root.glob(f"[!.]*/{SETTINGS}"))
+    return sorted(_readable(folders), key=lambda run: (run.created_at, run.path))
 
 
-def _readable(folders: list[Path]) -> Iterator[RunDir]:
+def _readable(folders: Iterable[Path]) -> Iterator[RunDir]:
     for folder in folders:
-        try:
+        with suppress(SourceError):  # nobody can say where such a run belongs; it stays where it is
             yield RunDir.open(folder)
-        except SourceError:  # nobody can say where such a run belongs; it stays where it is
-            continue
 
 
 def _shown(command: Sequence[str]) -> tuple[str, ...]:

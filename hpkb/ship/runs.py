@@ -15,6 +15,7 @@ from typing import Any
 from hpkb.capture.spool import SCHEMA, SpoolReader
 from hpkb.ship.address import absolute, without_password
 from hpkb.ship.channel import PARENT, Channel
+from hpkb.ship.earlier import fetch_curves, run_of_earlier
 from hpkb.ship.rundir import Progress, RunDir, RunSettings
 from hpkb.ship.store import Recorded, Store
 
@@ -27,7 +28,9 @@ def open_first(store: Store, run: RunDir) -> tuple[Progress, Channel]:
     """The job's first run, which may be there already, and how far the job has come."""
     progress = run.progress()
     if progress is not None and progress.run_id is not None:
-        return progress, Channel(store, progress.run_id, store.recorded(progress.run_id))
+        known = _known(store, progress.run_id)
+        known.batch.resumed = bool(run.settings.resumes)
+        return progress, known
     experiment = store.experiment(run.settings.experiment)
     tags = first_tags(run.settings, run.path.name)
     run_id = None
@@ -35,7 +38,9 @@ def open_first(store: Store, run: RunDir) -> tuple[Progress, Channel]:
         run.save(Progress(), durable=True)  # from here on a run may exist whose id we do not know
     else:
         run_id = store.find_run(experiment, RUN_KEY, run.path.name)
-    channel = _known(store, run_id) if run_id else _adopted(store, run, tags)
+    channel = _known(store, run_id) if run_id else _gone_on_with(store, run, experiment, tags)
+    if channel is None:
+        channel = _adopted(store, run, tags)
     if channel is None:
         started = int(run.created_at * 1000)
         run_id = store.create_run(experiment, run.settings.run_name, started, tags)
@@ -76,6 +81,19 @@ def _of_command(command: Sequence[str]) -> dict[str, str]:
         return {}
     script = next((part for part in command if part.endswith((".py", ".sh", ".ipynb"))), command[0])
     return {"mlflow.source.name": script, "hpkb.command": shlex.join(command)}
+
+
+def _gone_on_with(store: Store, run: RunDir, experiment: str, tags: Mapping[str, str]) -> Channel | None:
+    """The run of the job's earlier attempt, which runs again."""
+    run_id = run_of_earlier(store, run, experiment, RUN_KEY) if run.settings.resumes else None
+    if run_id is None:
+        return None
+    channel = _known(store, run_id)
+    channel.batch.resumed = True
+    fetch_curves(store, run_id, channel.batch.known_tags, run.path)
+    store.reopen(run_id)
+    channel.batch.add_tags({name: text for name, text in tags.items() if name not in channel.batch.known_tags})
+    return channel
 
 
 def _found_or_made(store: Store, run: RunDir, tags: Mapping[str, str], name: str | None) -> Channel:

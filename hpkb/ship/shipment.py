@@ -19,8 +19,10 @@ from typing import Any
 
 from pyarrow import RecordBatch
 
+from hpkb import curve_file
 from hpkb.capture.spool import Points, SpoolReader
-from hpkb.ship import compaction
+from hpkb.curve_file import TAG
+from hpkb.ship import compaction, earlier
 from hpkb.ship.batch import as_given
 from hpkb.ship.channel import Channel
 from hpkb.ship.curves import Curves, write_file
@@ -292,14 +294,21 @@ class Shipment:
     def _keep_whole_curves(self) -> None:
         """Puts the whole curves of each run that has them thinned among its artifacts."""
         for channel in self._all_channels():
-            if channel.curves.thinned:
+            if channel.curves.thinned or (TAG in channel.batch.known_tags and self._earlier_of(channel)):
                 file = write_file(self._run.path, self._steps_of(channel))
                 if channel.keep_curves(file):
                     file.unlink()
                 else:
                     file.rename(file.with_name(f"{channel.run_id}-{file.name}"))
 
+    def _earlier_of(self, channel: Channel) -> Path | None:
+        """The file with the curves of the earlier attempts of a resumed job, where this is its run."""
+        return earlier.curves(self._run.path) if channel.run_id == self.run_id else None
+
     def _steps_of(self, channel: Channel) -> Iterator[Points | RecordBatch]:
+        before = self._earlier_of(channel)
+        if before is not None:
+            yield from curve_file.read(before)
         for spool in self._run.spools():
             key = self._trainings.of(spool.name)
             own = self._common if key is None else self._channels[key]

@@ -14,9 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from hpkb.curve_file import SCATTER
 from hpkb.errors import HpkbError, TrackingError
 from hpkb.ship.address import without_credentials, without_password
-from hpkb.ship.client import Dataset, DatasetInput, InputTag, Metric, MlflowClient, Param, Run, RunTag
+from hpkb.ship.client import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    MlflowClient,
+    MlflowException,
+    Param,
+    Run,
+    RunTag,
+)
 from hpkb.ship.keys import same_value
 from hpkb.ship.schema import artifact_location, ensure_store
 
@@ -157,6 +168,39 @@ class Store:
         except Exception:
             return False
         return True
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether the store has the run, and nobody has deleted it."""
+        with self._reported("look for the run"):
+            try:
+                return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return False
+                raise
+
+    def points(self, run_id: str) -> Iterator[Point]:
+        """Yields the points of all metrics of the run, but not the scatter of thinned ones."""
+        names = set(self._run(run_id).data.metrics)
+        for name in sorted(names):
+            if name.removesuffix(SCATTER) in names and name.endswith(SCATTER):
+                continue
+            with self._reported("tell its metrics"):
+                history = self._client.get_metric_history(run_id, name)
+            for metric in history:
+                yield Point(name, metric.value, metric.timestamp, metric.step)
+
+    def fetch(self, run_id: str, path: str, folder: Path) -> Path | None:
+        """The file of the run's artifacts, brought into the folder; None where it cannot be had from here."""
+        try:
+            return Path(self._client.download_artifacts(run_id, path, str(folder)))
+        except Exception:  # MLflow raises whatever the library for that place raises
+            return None
+
+    def reopen(self, run_id: str) -> None:
+        """Gives the run the status of one that runs."""
+        with self._reported("open a run again"):
+            self._client.update_run(run_id, status="RUNNING")
 
     def rename(self, run_id: str, name: str) -> None:
         """Gives the run another name."""

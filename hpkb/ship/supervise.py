@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from hpkb.ship.gauge import Meter
 from hpkb.ship.liveness import job_alive
 from hpkb.ship.obstacle import obstacle
 from hpkb.ship.outside import Outside
+from hpkb.ship.resume import AUTO, hand_over, resuming
 from hpkb.ship.room import make_room, warning
 from hpkb.ship.rundir import SETTINGS, RunDir, RunSettings, spool_root, unshipped
 from hpkb.ship.signals import Forwarding
@@ -35,17 +37,23 @@ def log(
     wait: bool = True,
     out: TextIO | None = None,
     patience: float = PATIENCE,
+    resume: str = AUTO,
 ) -> int:
     """The exit status of the command, which is captured and shipped; 128 and the number for a signal.
 
     The store's service ships (`hpkb.ship.service`). With `wait`, the run is in MLflow when this returns, or a line
     says that it is still spooled: that is so when the store has not answered for `patience` seconds after the job's
-    end, or is so slow that it has not all of the run after a minute.
+    end, or is so slow that it has not all of the run after a minute. `resume` says which run the job goes on with
+    (`hpkb.ship.resume`); SourceError where there is no such run.
     """
     out = out or sys.stderr
     uri = absolute(settings.tracking_uri)
+    settings = replace(settings, tracking_uri=uri, command=tuple(command))
+    settings, earlier = resuming(settings, resume, os.environ)
     try:
-        run = RunDir.create(replace(settings, tracking_uri=uri, command=tuple(command), service=service.name(uri)))
+        run = RunDir.create(replace(settings, service=service.name(uri)))
+        if earlier is not None:
+            hand_over(earlier, run)
     except SourceError as error:
         _say(f"{error} The command runs without capture.", out)
         return launch.exit_status(_run_plainly(command))

@@ -65,7 +65,8 @@ def test_the_list_is_bounded_and_told_of_on_the_way(tmp_path: Path) -> None:
     from hpkb.capture.checkpoints import Checkpoints
 
     class Live:
-        step = 0
+        step = before = 0
+        run_dir = str(tmp_path)
         closing: list[Any] = []  # noqa: RUF012
         told: list[int] = []  # noqa: RUF012
 
