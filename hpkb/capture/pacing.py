@@ -17,8 +17,8 @@ class Pace:
     """The steps between two measurements, chosen so that all of them together cost 0.5% of the steps' time.
 
     The first steps may spend some of the share of those to come, so that short runs tell something too; it is paid
-    back by the 200th step, unless the very first measurement alone cost more. What is summed up is what measurements really took, so that an expensive one, such as the
-    first, makes the next ones wait.
+    back by the 200th step, unless the very first measurement alone cost more. What is summed up is what measurements
+    really took, so that an expensive one makes the next ones wait.
     """
 
     def __init__(self) -> None:
