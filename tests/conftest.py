@@ -12,6 +12,9 @@ import pytest
 
 from tests.stores import Hpkb, write_store
 
+SHORT_LIVED = {"HPKB_LINGER": "1"}  # shippers of a test's own store, which nobody needs after it
+os.environ.update(SHORT_LIVED)
+
 
 @pytest.fixture
 def hpkb(tmp_path: Path) -> Hpkb:
@@ -21,7 +24,8 @@ def hpkb(tmp_path: Path) -> Hpkb:
 
     def run(*arguments: object, cwd: Path = folder, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HPKB_"))}
-        settings = {"HPKB_SPOOL": str(tmp_path / "spool"), "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
+        settings = {"HPKB_SPOOL": str(tmp_path / "spool"), "MLFLOW_DISABLE_TELEMETRY": "true", **SHORT_LIVED}
+        settings |= environment
         command = [sys.executable, "-m", "hpkb", *map(str, arguments)]
         return subprocess.run(
             command, cwd=cwd, env=inherited | settings, capture_output=True, text=True, timeout=240
