@@ -23,7 +23,7 @@ from typing import NamedTuple, Optional  # torch has imported it by now
 _WINDOWS = (0.85, 0.7, 0.5)  # they begin at these shares of the steps so far
 _SHORTEST = 25  # steps that they span at least
 _OUTSTANDING = 4.0  # standard errors above zero of the mean that make a shorter window do
-_FEWEST = 5  # samples without which there is no estimate
+_FEWEST = 12  # samples without which there is no estimate
 _CLEAR = 1.0  # standard errors that the mean must be above zero
 _SIGNIFICANT = 0.7  # standard errors that a block's mean should be above zero; less gives noise, more the mean
 _EXAMPLES = 128  # of which a block's mean is worth something by itself, however noisy

@@ -356,7 +356,10 @@ def head(path: str) -> Dict[str, Any]:
 
 
 def stream_end(path: str) -> int:
-    """Returns the position behind the last byte of a stream."""
-    last = segments(path)[-1]
-    said = head(last) if last != path else {}
-    return int(said.get("begins") or 0) + int(said.get("size") or os.stat(last).st_size)
+    """Returns the position behind the last byte of a stream, 0 for one that has just been shipped and removed."""
+    try:
+        last = segments(path)[-1]
+        said = head(last) if last != path else {}
+        return int(said.get("begins") or 0) + int(said.get("size") or os.stat(last).st_size)
+    except (IndexError, FileNotFoundError):
+        return 0
