@@ -1,12 +1,13 @@
 """Prints what capture costs a training script: the same script with and without `hpkb log`, alternating, and paired.
 
-    python bench/capture.py [--pairs 9] [--seconds 3]
+    python bench/capture.py [--pairs 7] [--seconds 2]
 
-Steps take about 1 ms and about 10 ms on one core, from one batch to the next. `step` is the median over a run's steps,
-`loop` the run's whole loop over its steps, which holds what is sampled now and then too and is the noisier of the two.
-Start-up is the wall time of a child that imports torch and ends, memory the child's peak; in both the child is started
-as `hpkb log` starts it, without the supervising process. Every number is the median of the pairs' differences, the
-range that of their middle half.
+Steps take about 1 ms and about 10 ms on one core, from one batch to the next. `step` is the median wall time of a run's
+steps, `cpu` what its training thread works for a step on average, with what is sampled now and then; on a machine with
+other work the second is the one to trust. Start-up is what passes from the child's start to the end of its first
+step, the end what passes after the script's last line, memory the peak; there the child is started as `hpkb log`
+starts it, without the supervising process. Every number is the median of the pairs' differences, the range that of
+their middle half.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -25,8 +27,7 @@ from pathlib import Path
 from hpkb.ship.launch import environment
 
 SCRIPT = """
-import argparse, json, resource, time
-started = time.perf_counter()
+import argparse, json, time
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -38,10 +39,10 @@ torch.manual_seed(0)
 layers = [torch.nn.Linear(256, args.width), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(args.width, 10)]
 model = torch.nn.Sequential(*layers)
 optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(args.steps, 1))
+scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.steps)
 loader = DataLoader(TensorDataset(torch.randn(6400, 256), torch.randint(0, 10, (6400,))), 64, shuffle=True)
 criterion = torch.nn.CrossEntropyLoss()
-times = []
+times, cpu = [], []
 while len(times) < args.steps:
     for inputs, labels in loader:
         loss = criterion(model(inputs), labels)
@@ -51,23 +52,31 @@ while len(times) < args.steps:
         optimizer.step()
         scheduler.step()
         times.append(time.perf_counter())
-steps = sorted(after - before for before, after in zip(times[50:], times[51:]))
-told = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-if steps:
-    told.update(step=steps[len(steps) // 2] * 1e6, loop=sum(steps) / len(steps) * 1e6)
-print("told", json.dumps(told), flush=True)
+        if len(times) in (1, 50, args.steps):
+            cpu.append((time.thread_time(), time.process_time(), time.time()))
+        if len(times) == args.steps:
+            break
+with open("/proc/self/status") as file:
+    peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+told = {"memory": peak / 1024, "began": cpu[0][2], "start_cpu": cpu[0][1] * 1e3}
+if len(cpu) == 3:
+    steps = sorted(after - before for before, after in zip(times[50:], times[51:]))
+    told.update(step=steps[len(steps) // 2] * 1e6, cpu=(cpu[2][0] - cpu[1][0]) / (args.steps - 50) * 1e6)
+print("told", json.dumps({**told, "ended": time.time(), "end_cpu": time.process_time() * 1e3}), flush=True)
 """
 
 Run = Callable[[bool], dict[str, float]]
 
 
 def run(command: list[str], env: dict[str, str]) -> dict[str, float]:
-    """Runs a command and returns what its script told, and its wall time in milliseconds."""
-    before = time.perf_counter()
+    """Runs a command and returns what its script told, and the milliseconds before its first step and after its end."""
+    before, used = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    wall = time.perf_counter() - before
-    line = next(line for line in done.stdout.splitlines() if line.startswith("told"))
-    return {**json.loads(line.partition(" ")[2]), "wall": wall * 1e3}
+    after, total = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("told")).partition(" ")[2])
+    cpu = (total.ru_utime + total.ru_stime - used.ru_utime - used.ru_stime) * 1e3
+    waited = {"start": (told["began"] - before) * 1e3, "end": (after - told["ended"]) * 1e3}
+    return {**told, **waited, "end_cpu": cpu - told["end_cpu"]}
 
 
 def training(folder: Path, width: int, steps: int) -> Run:
@@ -116,18 +125,18 @@ def import_time() -> float:
 def main() -> None:
     """Runs the pairs and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
-    print(f"{'':<22}{'without':>12}{'added':>12}   [middle half of {args.pairs} pairs]")
+    print(f"{'':<22}{'without':>12}{'added':>12}   [middle half of {args.pairs} pairs], load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "train.py").write_text(SCRIPT)
         for title, width, step in (("1 ms", 256, 1e-3), ("10 ms", 2048, 1e-2)):
             steps = 50 + int(args.seconds / step)
-            compare(training(folder, width, steps), args.pairs, {"step": "µs", "loop": "µs"}, title)
-        compare(child(folder, 256, 0), args.pairs, {"wall": "ms"}, "start-up")
-        compare(child(folder, 256, 500), args.pairs, {"memory": "MB"}, "500 steps")
+            compare(training(folder, width, steps), args.pairs, {"step": "µs", "cpu": "µs"}, title)
+        whole = {"start": "ms", "start_cpu": "ms", "end": "ms", "end_cpu": "ms", "memory": "MB"}
+        compare(child(folder, 256, 500), args.pairs, whole, "500 steps")
     print(f"import hpkb {import_time():.1f} ms")
 
 

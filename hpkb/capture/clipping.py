@@ -14,7 +14,7 @@ from .losses import read
 from .optimizer import number
 from .patch import call_after
 from .session import Session
-from .training import Measured, training_of
+from .training import training_of
 
 _NO_BOUND = 1e6  # scripts that only measure the norm clip to infinity, or to something as good
 _CURVE = "grad_norm"
@@ -37,10 +37,10 @@ def _on_fsdp(module: Any) -> None:
 
 
 def _clipped_to_norm(live: Session, norm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    training = training_of(live)
-    bound = number(args[1] if len(args) > 1 else kwargs.get("max_norm"))
+    training = live.training or training_of(live)
+    bound = args[1] if len(args) > 1 else kwargs.get("max_norm")
     kind = args[2] if len(args) > 2 else kwargs.get("norm_type", 2.0)
-    _clipping(training).note(norm, bound, float(kind))
+    (training.clipping or _clipping(training)).note(norm, bound if type(bound) is float else number(bound), kind)
 
 
 def _clipped_to_value(live: Session, _result: None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -51,10 +51,10 @@ def _clipped_to_value(live: Session, _result: None, args: tuple[Any, ...], kwarg
 
 def _clipping(training: Any) -> Clipping:
     """Returns the training's record of its clipping, begun at the first call."""
-    found: Optional[Clipping] = getattr(training, "clipping", None)
-    if found is None:
-        found = training.clipping = Clipping(training)
-    return found
+    if training.clipping is None:
+        training.clipping = Clipping(training)
+    clipping: Clipping = training.clipping
+    return clipping
 
 
 class Clipping:
@@ -68,7 +68,10 @@ class Clipping:
         self._training = training
         self._live: Session = training.live
         self._in_parts = False
+        self._recorded = False  # the bound
         self._bound: Optional[float] = None  # of the call that waits for its step
+        self._limit: Optional[float] = None  # of the counter
+        self._counter: Optional[Callable[[float], None]] = None
         self._at = -1  # the backward passes at that call
         self._measured = self._exceeded = 0  # steps
         self._live.closing.append(self._finish)
@@ -77,40 +80,42 @@ class Clipping:
         """Takes note of a call that returned the norm before clipping."""
         training = self._training
         clips = bound is not None and 0 < bound < _NO_BOUND
-        if clips and self._live.parameter("gradient_clip_norm") is None:
-            extra = {} if kind == 2 else {"gradient_clip_norm.type": kind}
+        if clips and not self._recorded:
+            self._recorded = True
+            extra = {} if kind == 2 else {"gradient_clip_norm.type": float(kind)}
             self._live.params({"gradient_clip_norm": bound, **extra}, "clipping")
         if self._in_parts or kind != 2:
             return
         if _CURVE in training.with_step and training.passes == self._at:
             self._again(bound if clips else None)
             return
-        reading = norm if type(norm) is float else read(training.torch, norm)
+        reading = norm if type(norm) is float else norm.item() if norm.is_cpu else read(training.torch, norm)
         if reading is not None:
             self._at, self._bound = training.passes, bound if clips else None
             training.clip_measures_norm = True
-            training.with_step[_CURVE] = Measured(reading, self._exceeds(self._bound))
+            training.with_step[_CURVE] = (reading, self._exceeds(self._bound))
 
     def _again(self, bound: Optional[float]) -> None:
         """Takes note of a second call after one backward pass; the first may have done nothing but measure."""
         training = self._training
         if self._bound is None and bound is not None:
             self._bound = bound
-            training.with_step[_CURVE] = Measured(training.with_step[_CURVE].reading, self._exceeds(bound))
+            training.with_step[_CURVE] = (training.with_step[_CURVE][0], self._exceeds(bound))
             return
         self._in_parts = True
         training.clip_measures_norm = False
         del training.with_step[_CURVE]
 
     def _exceeds(self, bound: Optional[float]) -> Optional[Callable[[float], None]]:
-        if bound is None:
-            return None
-        limit = bound
+        """Returns what counts the norms above a bound, the same one while the bound is the same."""
+        if bound is None or bound == self._limit:
+            return None if bound is None else self._counter
 
         def count(norm: float) -> None:
             self._measured += 1
-            self._exceeded += norm > limit
+            self._exceeded += norm > bound
 
+        self._limit, self._counter = bound, count
         return count
 
     def _finish(self) -> None:

@@ -8,7 +8,7 @@ from .compilation import compile_was_called
 from .losses import Late, read
 from .modules import class_name, descendants
 
-_STEPS = frozenset((10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000))
+_STEPS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
 _MODULES = 8
 
 
@@ -23,19 +23,16 @@ class DeadUnits:
         self._seen: dict[str, list[Any]] = {}
         self._latest: Optional[Any] = None
         if self._places:
-            training.after_step.add(self._after_step)
+            training.after(_STEPS[0] - 1, self._arm)
             training.live.closing.append(self._finish)
 
-    def _after_step(self, _optimizer: Any, step: int) -> None:
-        if step + 1 in _STEPS:
-            self._arm()
-        elif step > max(_STEPS):
-            self._training.after_step.remove(self._after_step)
-
-    def _arm(self) -> None:
+    def _arm(self, step: int) -> None:
+        """Looks at the step that comes, and again at the next one of those."""
         if compile_was_called():
-            self._training.after_step.remove(self._after_step)
             return
+        following = next((known for known in _STEPS if known > step + 1), None)
+        if following is not None:
+            self._training.after(following - 1, self._arm)
         self._disarm()
         self._seen = {}
         for path, place in self._places:

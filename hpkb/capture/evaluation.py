@@ -113,7 +113,10 @@ class Evaluation:
 
     def _concerned(self) -> bool:
         try:
-            return not self._grad_enabled() or self._evaluates()
+            if not self._grad_enabled():
+                return True
+            root = self._roots[0]() if self._roots else None
+            return (root is None or not root.training) and self._evaluates()
         except Exception:  # asked inside of the job's own call
             return False
 

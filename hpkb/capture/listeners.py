@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 
 class Listeners:
-    """The listeners of one event, told in the order in which they came. One that fails is never called again."""
+    """The listeners of one event, told in the order in which they came. One that fails is never called again.
+
+    What happens at every step looks at `functions` first: a call that nobody hears is dear there.
+    """
 
     def __init__(self, live: Session) -> None:
         self._live = live
-        self._functions: tuple[Callable[..., None], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._functions)
+        self.functions: tuple[Callable[..., None], ...] = ()
 
     def add(self, function: Callable[..., None]) -> None:
         """Has the function called with every event from the next one on."""
-        self._functions = (*self._functions, function)
+        self.functions = (*self.functions, function)
 
     def remove(self, function: Callable[..., None]) -> None:
         """Has the function called no more; it may say so while it is being called."""
-        self._functions = tuple(known for known in self._functions if known != function)
+        self.functions = tuple(known for known in self.functions if known != function)
 
     def tell(self, *event: Any) -> None:
         """Calls every listener."""
-        for function in self._functions:
+        for function in self.functions:
             try:
                 function(*event)
             except Exception as error:

@@ -44,7 +44,7 @@ class Outcome:
         self._live.after_points = self._recorded
         self._live.closing.append(self._conclude)
 
-    def _recorded(self, step: int, values: Mapping[str, float]) -> None:
+    def _recorded(self, step: int, values: Mapping[str, float]) -> bool:
         loss = values.get("train_loss")
         if loss is None:
             if "val_loss" in values:
@@ -54,6 +54,7 @@ class Outcome:
                 self._diverged_at = None
         elif self._diverged_at is None:
             self._diverged_at = step
+        return self._diverged_at is not None
 
     def _evaluated(self, step: int, loss: float) -> None:
         self._evaluated_at = step

@@ -42,7 +42,8 @@ class Session:
         self.training: Training | None = None  # made by the first hook that needs it
         self.closing: list[Callable[[], None]] = []  # called before the end is recorded
         self.seeds: list[tuple[str, int]] = []
-        self.after_points: Callable[[int, Mapping[str, float]], None] | None = None
+        self.after_points: Callable[[int, Mapping[str, float]], bool] | None = None  # whether it wants every next one
+        self._tells_all = True  # otherwise only points without a training loss that is a number
         self._parts: dict[Any, Any] = {}
         self._started_at = time.time()
         self._spool: SpoolWriter | None = None
@@ -135,7 +136,9 @@ class Session:
             if spool is not None:
                 spool.points(step + self.before, time.time() if at is None else at, values)
                 if self.after_points is not None:
-                    self.after_points(step, values)
+                    loss = values.get("train_loss")
+                    if self._tells_all or loss is None or loss - loss != 0.0:
+                        self._tells_all = self.after_points(step, values)
             else:
                 self._first_points(step, time.time() if at is None else at, values)
         except Exception as error:

@@ -9,7 +9,6 @@ On a GPU a step ends before its work does, but never by more than the few steps 
 from __future__ import annotations
 
 import math
-from time import perf_counter
 from typing import Any, Optional  # torch has imported it by now
 
 from .loader import world_size
@@ -40,13 +39,11 @@ class Throughput:
         self._evaluating_since: Optional[float] = None
         self._evaluating_until = 0.0
         self._began: Optional[float] = None
-        self._at = 0.0
-        self._left = 1  # steps until the next look at the clock
         self._start: Optional[Moment] = None  # of the window
         self._first: Optional[Moment] = None  # of the run
         self._windows = 0
         training.after_batch.add(self._batch)
-        training.after_step.add(self._stepped)
+        training.after(1, self._look)
         training.live.closing.append(self._conclude)
 
     def _batch(self, use: Any, iterator: Any, exhausted: bool) -> None:
@@ -66,33 +63,30 @@ class Throughput:
         if not exhausted:
             self._courses.drawn(use, iterator)
 
-    def _stepped(self, _optimizer: Any, step: int) -> None:
-        self._at = perf_counter()
-        self._left -= 1
-        if self._left <= 0:
-            self._look(step)
-
     def _look(self, step: int) -> None:
+        self._training.after(step + self._looked(step), self._look)
+
+    def _looked(self, step: int) -> int:
+        """Ends the window if it is time for that, and returns the steps until the next look at the clock."""
         if self._evaluating_since is not None:  # the training draws no batches from a loader
             self._evaluated += self._evaluating_until - self._evaluating_since
             self._evaluating_since = None
         start = self._start
         if start is None:
             self._start = self._first = self._moment(step)
-            self._left = 1
-            return
-        steps, seconds = step - start.step, self._at - start.at
+            return 1
+        steps, seconds = step - start.step, self._training.stepped_at - start.at
         least = max(_SECONDS, min(_LONGEST, _STEPS * seconds / steps))
         if seconds >= least:
             self._end_window(step)
-            self._left = max(1, steps // 2)
-        else:  # looks again when about as many steps have gone by as are missing, and no later than at twice as many
-            self._left = min(steps, max(1, math.ceil((least - seconds) * steps / seconds))) if seconds > 0 else 1
+            return max(1, steps // 2)
+        # about as many steps as are missing, and no more than have gone by
+        return min(steps, max(1, math.ceil((least - seconds) * steps / seconds))) if seconds > 0 else 1
 
     def _moment(self, step: int) -> Moment:
         course = self._courses.only()
         examples = None if course is None else course.examples
-        return Moment(self._at, step, self._waited, self._evaluated, examples)
+        return Moment(self._training.stepped_at, step, self._waited, self._evaluated, examples)
 
     def _end_window(self, step: int) -> None:
         assert self._start is not None
@@ -135,7 +129,7 @@ class Throughput:
             self._live.points(step, self._memory())
         began = self._began if self._began is not None else self._first.at
         totals = {
-            "hpkb.time.training_seconds": self._at - began - self._evaluated,
+            "hpkb.time.training_seconds": self._training.stepped_at - began - self._evaluated,
             "hpkb.time.evaluation_seconds": self._evaluated,
             "hpkb.time.data_wait_seconds": self._waited if self._courses.any() else None,
         }

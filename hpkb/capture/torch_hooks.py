@@ -6,10 +6,10 @@ import functools
 from time import perf_counter
 from typing import Any, Callable, Iterator  # torch has imported it by now
 
-from .compilation import watch_compile
-from .checkpoints import watch_checkpoints
 from .averaging import watch_averaging
+from .checkpoints import watch_checkpoints
 from .clipping import watch_clipping
+from .compilation import watch_compile
 from .imports import when_imported
 from .initialization import watch_initialization
 from .loss_functions import watch_loss_functions
@@ -100,8 +100,10 @@ def _watch_backward(torch: Any) -> None:
         finally:
             if outermost:
                 running = False
-        if outermost and live is not None and live.training is not None and live.training.after_backward:
-            live.training.after_backward.tell()
+        if outermost and live is not None:
+            training = live.training
+            if training is not None and training.after_backward.functions:
+                training.after_backward.tell()
 
     torch.autograd.backward = backward
 
@@ -162,7 +164,6 @@ def _note_batch(iterator: Any, exhausted: bool) -> None:
             training.loaders.drawn(use)
         elif use.role is None:
             training.loaders.evaluated(use)
-        if training.after_batch:
-            training.after_batch.tell(use, iterator, exhausted)
+        training.after_batch.tell(use, iterator, exhausted)
     except Exception as error:
         live.failed("a batch", error)

@@ -8,8 +8,10 @@ number, as accumulating scripts do, that division is undone.
 from __future__ import annotations
 
 import collections
+import math
 import time
 import weakref
+from time import perf_counter
 from typing import Any, Callable, NamedTuple, Optional, Union  # torch has imported it by now
 
 from .accumulation import SETTLED, Accumulation
@@ -25,9 +27,11 @@ from .seeds import record_seeds
 from .session import Session
 
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
+_MOVES = 256  # changes of the rate that are worked in together
 
 Reading = Union[float, Late]
 Then = Optional[Callable[[float], None]]
+Measured = tuple[Reading, Then]  # a value of the next optimizer step; `then` is told the number if that step leads
 LateValues = dict[str, "tuple[list[Reading], float, Then]"]  # the mean of the readings, times the number
 
 
@@ -42,24 +46,20 @@ class Track:
         self.stepped_at = stepped_at
         self.steps = 0
         self.rate: Optional[float] = None
-        self.rates: Optional[Rates] = None
+        self._rates: Optional[Rates] = None
+        self.moves: list[tuple[int, float]] = []  # steps and rates that are not yet among those
         self.leading = ("train_loss", "learning_rate")  # the names of its curves at a step that it leads
         self.following = (f"train_loss.{number}", f"learning_rate.{number}")
 
-    def moved(self, rate: float) -> None:
-        """Takes note of a rate that is not that of the step before."""
-        if self.rates is None:
-            self.rates = Rates(self.steps, rate)
-        else:
-            self.rates.changed(self.steps, rate)
-        self.rate = rate
-
-
-class Measured(NamedTuple):
-    """A value that belongs to the next optimizer step; `then` is told the number if that step leads."""
-
-    reading: Reading
-    then: Then = None
+    def rates(self) -> Optional[Rates]:
+        """Returns the course of the rate so far; what has moved since the last call is worked in at once."""
+        moves, self.moves = self.moves, []
+        for steps, rate in moves:
+            if self._rates is None:
+                self._rates = Rates(steps, rate)
+            else:
+                self._rates.changed(steps, rate)
+        return self._rates
 
 
 class Waiting(NamedTuple):
@@ -76,6 +76,9 @@ class Training:
 
     def __init__(self, live: Session, torch: Any) -> None:
         self._live = self.live = live
+        self.stepped_at = 0.0  # of the performance counter, at the end of the leading optimizer's last step
+        self._appointments: list[tuple[int, Callable[[int], None]]] = []
+        self._next_appointment: float = math.inf
         self._torch = self.torch = torch
         self.loaders = Loaders(live, torch)
         self.before_backward = Listeners(live)  # told the loss, unscaled
@@ -87,6 +90,7 @@ class Training:
         self._tracks: dict[int, Track] = {}
         self.passes = 0  # backward passes since the last step of any optimizer
         self.with_step: dict[str, Measured] = {}  # what a feature has recorded along with the next step
+        self.clipping: Any = None  # the record of the script's own clipping, made by its first call
         self.clip_measures_norm = False  # whether the script's own clipping tells the gradient norm
         self._losses: list[Reading] = []
         self._accumulation = Accumulation(live, torch, self.loaders)
@@ -107,18 +111,34 @@ class Training:
         """Whether the job trains with an optimizer, so that optimizer steps are what its metrics are counted by."""
         return bool(self.created) or self._live.step > 0
 
+    def after(self, step: int, function: Callable[[int], None]) -> None:
+        """Has the function told of the first step of the leading optimizer from that one on, once."""
+        self._appointments.append((step, function))
+        self._next_appointment = min(self._next_appointment, step)
+
+    def _keep_appointments(self, step: int) -> None:
+        due = [function for at, function in self._appointments if at <= step]
+        self._appointments = [later for later in self._appointments if later[0] > step]
+        self._next_appointment = min((at for at, _ in self._appointments), default=math.inf)
+        for function in due:
+            try:
+                function(step)
+            except Exception as error:
+                self._live.failed(getattr(function, "__qualname__", "a listener"), error)
+
     def backward(self, loss: Any) -> None:
         """Takes note of a backward pass from `loss`, before it runs."""
         loss = getattr(loss, "_hpkb_unscaled", loss)  # mixed precision calls it on a scaled one
         self.passes += 1
-        if self.loaders.latest is not None and self.loaders.latest.role != "training":
+        latest = self.loaders.latest
+        if latest is not None and latest.role != "training":
             self.loaders.trained()
         if self._live.step < SETTLED:
             self._accumulation.passed(loss)
         value = read(self._torch, loss)
         if value is not None:
             self._losses.append(value)
-        if self.before_backward:
+        if self.before_backward.functions:
             self.before_backward.tell(loss)
 
     def stepped(self, optimizer: Any, with_closure: bool) -> None:
@@ -153,10 +173,14 @@ class Training:
         if rate is not None:
             values[rate_name] = rate
             if rate != track.rate:
-                track.moved(rate)
+                track.rate = rate
+                track.moves.append((track.steps, rate))
+                if len(track.moves) >= _MOVES:
+                    track.rates()
         late: LateValues = {}
         if losses and type(losses[0]) is float:  # all come from one device
-            values[loss_name] = _mean(losses) * self._accumulation.factor
+            mean = losses[0] if len(losses) == 1 else _mean(losses)
+            values[loss_name] = mean * self._accumulation.factor
         elif losses:
             late[loss_name] = (losses, self._accumulation.factor, None)
         if self.with_step:
@@ -166,8 +190,12 @@ class Training:
             self._deliver()
         elif values:
             live.points(live.step, values)
-        if leads and self.after_step:
-            self.after_step.tell(optimizer, live.step)
+        if leads:
+            self.stepped_at = perf_counter()
+            if self.after_step.functions:
+                self.after_step.tell(optimizer, live.step)
+            if live.step >= self._next_appointment:
+                self._keep_appointments(live.step)
 
     def log_later(self, step: int, name: str, value: Any) -> None:
         """Records a metric that is still on the GPU, once it has arrived."""
@@ -189,11 +217,11 @@ class Training:
 
     def _course(self, track: Track) -> dict[str, Any]:
         """Returns what only the whole course of an optimizer's rate tells."""
-        values = {}
+        values, rates = {}, track.rates()
         if track.number == 1:
-            values = self._schedule.seen(track.optimizer(), track.rates, track.steps)
-        if track.rates is not None:
-            course = {"peak_learning_rate": track.rates.highest, "final_learning_rate": track.rates.final}
+            values = self._schedule.seen(track.optimizer(), rates, track.steps)
+        if rates is not None:
+            course = {"peak_learning_rate": rates.highest, "final_learning_rate": rates.final}
             values.update({_prefix(track.number) + name: rate for name, rate in course.items()})
         return values
 
@@ -273,6 +301,4 @@ def _prefix(number: int) -> str:
 
 
 def _mean(readings: list[Reading]) -> float:
-    if len(readings) == 1 and type(readings[0]) is float:
-        return readings[0]
     return sum(reading.value() if isinstance(reading, Late) else reading for reading in readings) / len(readings)

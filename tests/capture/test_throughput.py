@@ -73,21 +73,19 @@ class Live:
     ("seconds", "steps", "windows"),
     [(0.001, 20000, [5000]), (0.02, 2000, [250]), (0.2, 500, [100]), (2.0, 120, [30]), (100.0, 5, [1])],
 )
-def test_windows_by_the_length_of_a_step(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, steps: int, windows: list[int]
-) -> None:
-    from hpkb.capture import throughput
+def test_windows_by_the_length_of_a_step(seconds: float, steps: int, windows: list[int]) -> None:
+    from hpkb.capture.throughput import Throughput
 
-    now = 0.0
-    monkeypatch.setattr(throughput, "perf_counter", lambda: now)
-    events = SimpleNamespace(add=lambda function: None)
-    live = Live()
-    training = SimpleNamespace(live=live, torch=torch, after_batch=events, after_step=events)
-    measured = throughput.Throughput(training)
+    live, due = Live(), {}
+    training = SimpleNamespace(live=live, torch=torch, after_batch=SimpleNamespace(add=lambda function: None))
+    training.after = due.__setitem__
+    training.stepped_at = 0.0
+    Throughput(training)
     for step in range(1, steps + 1):
-        now += seconds
+        training.stepped_at += seconds
         live.step = step
-        measured._stepped(None, step)
+        if step in due:
+            due.pop(step)(step)
     told = [(step, values["examples_per_second"]) for step, values in live.told]
     assert all(rate == pytest.approx(10 / seconds) for _, rate in told)
     lengths = [after - before for (before, _), (after, _) in zip([(1, 0.0), *told], told, strict=False)]
