@@ -29,7 +29,9 @@ sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 if os.environ.get("RANK", "0") == "0":  # the others would make the same SQLite file at the same moment
     import mlflow
+    import mlflow.pytorch
     mlflow.set_experiment("recall")
+    mlflow.pytorch.autolog()  # by itself: under the general call below, its hook on Lightning fails to import
     mlflow.autolog(silent=True)
     mlflow.start_run()
 runpy.run_path(sys.argv[0], run_name="__main__")
