@@ -189,7 +189,8 @@ def train(name, optimizer, batch_size, steps, every, seed, points, around):
 
 def captured(cell, args, seed):
     """Returns what a captured child tells of itself, and the noise scales recorded of it, by step."""
-    from hpkb.capture.spool import Points, SpoolReader
+    from hpkb.capture.spool import Points
+    from hpkb.capture.spool_reader import SpoolReader
 
     with tempfile.TemporaryDirectory() as folder:
         inject = str(ROOT / "hpkb" / "capture" / "inject")

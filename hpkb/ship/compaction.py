@@ -19,19 +19,10 @@ from typing import Any
 import pyarrow as pa
 
 from hpkb import curve_file
-from hpkb.capture.spool import (
-    MAGIC,
-    Points,
-    SegmentReader,
-    SpoolReader,
-    framed,
-    head,
-    json_payload,
-    segment,
-    segments,
-    write_all,
-)
+from hpkb.capture.spool import MAGIC, Points, framed, json_payload, segment, segments, write_all
+from hpkb.capture.spool_reader import SegmentReader, SpoolReader, head
 from hpkb.ship.curves import write_file
+from hpkb.ship.durability import to_disk
 
 _PART = ".parquet"
 
@@ -85,7 +76,7 @@ def put_aside(spool: Path) -> None:
 def _compact(path: Path, begins: int, keep_points: bool) -> None:
     if keep_points:
         part = write_file(path.parent, _steps(path), path.name + _PART + ".new")
-        _flush(part)
+        to_disk(part)
         part.rename(path.with_name(path.name + _PART))
     told: dict[str, Any] = {"type": "segment", "begins": begins, "size": path.stat().st_size, "points": 0, "until": 0.0}
     others = []
@@ -111,11 +102,3 @@ def _steps(path: Path) -> Iterator[Points]:
 
 def _is_compacted(path: Path) -> bool:
     return "size" in head(str(path))
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,25 +9,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import secrets
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hpkb.capture import redact
-from hpkb.capture.spool import SUFFIX, SpoolReader, SpoolWriter, stream_end
+from hpkb.capture.spool import SUFFIX, SpoolWriter
+from hpkb.capture.spool_reader import SpoolReader, stream_end
 from hpkb.errors import SourceError
 from hpkb.ship.address import absolute
 from hpkb.ship.address import without_password as without_password
+from hpkb.ship.lock import held
 
 SETTINGS = "run.json"
 SHIPPED = "shipped.json"
@@ -101,7 +100,7 @@ class RunDir:
     def create(cls, settings: RunSettings, root: Path | None = None) -> RunDir:
         """Makes a new run folder, whole or not at all; raises SourceError where the disk does not allow it."""
         root = root or spool_root()
-        run = cls(root / _new_key(), settings.storable(), time.time(), socket.gethostname())
+        run = cls(root / _new_key(), settings.storable(), time.time(), os.uname().nodename)
         document = {**asdict(run.settings), "created_at": run.created_at, "host": run.host}
         hidden = run.path.with_name(f".{run.path.name}")
         try:
@@ -210,14 +209,9 @@ class RunDir:
             stream_end(str(file)) > progress.positions.get(file.name, 0) for file in self.spools()
         )
 
-    @contextmanager
-    def lock(self, patience: float = 0.0) -> Iterator[bool]:
+    def lock(self, patience: float = 0.0) -> AbstractContextManager[bool]:
         """Gives True while the caller alone may ship the folder, False where another still does after `patience` s."""
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            yield _flocked(descriptor, time.monotonic() + patience)
-        finally:
-            os.close(descriptor)
+        return held(self.path / "lock", patience)
 
     def discard(self) -> None:
         """Removes the folder of a run that never began."""
@@ -256,18 +250,7 @@ def _shown(command: Sequence[str]) -> tuple[str, ...]:
 
 
 def _new_key() -> str:
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
-
-
-def _flocked(descriptor: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.1)
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
 
 
 def write_whole(path: Path, document: Mapping[str, Any] | str, durable: bool = True) -> None:

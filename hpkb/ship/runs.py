@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpkb.capture.spool import SCHEMA, SpoolReader
+from hpkb.capture.spool import SCHEMA
+from hpkb.capture.spool_reader import SpoolReader
 from hpkb.ship.address import absolute, without_password
 from hpkb.ship.channel import PARENT, Channel
 from hpkb.ship.earlier import fetch_curves, run_of_earlier

@@ -20,7 +20,8 @@ from typing import Any
 from pyarrow import RecordBatch
 
 from hpkb import curve_file
-from hpkb.capture.spool import Points, SpoolReader
+from hpkb.capture.spool import Points
+from hpkb.capture.spool_reader import SpoolReader
 from hpkb.curve_file import TAG
 from hpkb.ship import compaction, earlier
 from hpkb.ship.batch import as_given

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import hpkb.capture
-from hpkb.capture.spool import Points, SpoolReader
+from hpkb.capture.spool import Points
+from hpkb.capture.spool_reader import SpoolReader
 
 SCRIPTS = Path(__file__).parent / "scripts"
 INJECT = Path(hpkb.capture.__file__).parent / "inject"

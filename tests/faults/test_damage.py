@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hpkb.capture.spool import SpoolReader, SpoolWriter
+from hpkb.capture.spool import SpoolWriter
+from hpkb.capture.spool_reader import SpoolReader
 from hpkb.ship.rundir import RunDir, RunSettings
 from tests.faults.conftest import NewPlace
 from tests.faults.truth import Truth

@@ -11,7 +11,9 @@ import pytest
 
 from hpkb import curve_file
 from hpkb.capture import spool as spools
-from hpkb.capture.spool import Points, SpoolReader, SpoolWriter, segments, size, stream_end
+from hpkb.capture import spool_reader
+from hpkb.capture.spool import Points, SpoolWriter, segments, size
+from hpkb.capture.spool_reader import SpoolReader, stream_end
 from hpkb.ship import compaction
 from hpkb.ship.rundir import RunDir
 from hpkb.ship.shipper import Shipper
@@ -40,7 +42,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_segments_are_read_as_one_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spools, "_CHUNK", 100)
+    monkeypatch.setattr(spool_reader, "_CHUNK", 100)
     path = str(tmp_path / "process-1-a.spool")
     writer, reader = SpoolWriter(path, {"pid": 1}, LIMIT), SpoolReader(path)
     seen: list[tuple[int, Any]] = []
