@@ -57,31 +57,13 @@ def _gpus() -> dict[str, str]:
 
 
 def _host() -> dict[str, str]:
-    import socket
+    from .salt import salt
 
-    machine = _text("/etc/machine-id") or _text("/var/lib/dbus/machine-id")
-    node = os.environ.get("SLURMD_NODENAME") or os.environ.get("NODE_NAME") or socket.gethostname()
-    return {"host": host_digest(_salt(), machine, node)}
-
-
-def _salt() -> bytes:
-    """Returns the user's salt, made where there is none; two jobs that start at once agree on one."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    path = os.path.join(state, "hpkb", "salt")
-    if not os.path.exists(path):
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        beside = f"{path}.{os.getpid()}"
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.write(descriptor, os.urandom(16))
-        os.close(descriptor)
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(beside)
-    with open(path, "rb") as file:
-        return file.read(64)
+    own = salt(os.path.join(state, "hpkb", "salt"))  # the user's
+    machine = _text("/etc/machine-id") or _text("/var/lib/dbus/machine-id")
+    node = os.environ.get("SLURMD_NODENAME") or os.environ.get("NODE_NAME") or os.uname().nodename
+    return {"host": host_digest(own, machine, node)}
 
 
 def cgroup_cores(root: str = "/") -> list[float]:

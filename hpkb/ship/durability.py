@@ -52,14 +52,15 @@ class Disk:
             with suppress(OSError):
                 size = file.stat().st_size
                 if self._sizes.get(file.name) != size:
-                    _sync(file)
+                    to_disk(file)
                     self._sizes[file.name] = size
         if set(self._sizes) != known:
             with suppress(OSError):
-                _sync(self._folder)  # the names of the new files
+                to_disk(self._folder)  # the names of the new files
 
 
-def _sync(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Returns when what the file, or the folder, holds is on the disk; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

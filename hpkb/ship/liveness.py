@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def writer_alive(run: RunDir, spool: Path) -> bool:
         written = os.stat(segments(str(spool))[-1]).st_mtime
     except (FileNotFoundError, IndexError):
         return False
-    if run.host != socket.gethostname():
+    if run.host != os.uname().nodename:
         return time.time() - written < _QUIET
     return any(_alive(pid, written) for pid in _writers(run, spool))
 

@@ -7,12 +7,11 @@ place, so that nobody ever sees half a store.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import mlflow.store.db_migrations
@@ -21,19 +20,23 @@ from alembic.script import ScriptDirectory
 from hpkb.errors import TrackingError
 from hpkb.ship.address import sqlite_file
 from hpkb.ship.client import MlflowClient
+from hpkb.ship.database import open_alone
 from hpkb.ship.keys import artifact_path
+from hpkb.ship.lock import held
 
 _PATIENCE = 60.0  # seconds to wait for another process that makes the store
 _BEING_MADE = 10.0  # seconds since its last change in which a store may still be under way
 
 
 def ensure_store(uri: str) -> None:
-    """Makes the SQLite file of the URI an MLflow store in WAL mode where it does not exist; leaves any other URI alone.
+    """Makes the SQLite file, or the PostgreSQL database, of the URI an MLflow store where it is none yet.
 
-    Raises TrackingError for a file that is no MLflow store, or one that this MLflow would have to migrate.
+    A new SQLite file is in WAL mode; any other URI is left alone. Raises TrackingError for a file that is no MLflow
+    store, or one that this MLflow would have to migrate; for a database whatever MLflow and SQLAlchemy raise.
     """
     file = sqlite_file(uri)
     if file is None:
+        open_alone(uri)
         return
     if not _has_content(file):
         with _only_one(file):
@@ -62,30 +65,19 @@ def _has_content(file: Path) -> bool:
 def _only_one(file: Path) -> Iterator[None]:
     """Holds the lock of one store; its file goes away again with the last who needs it."""
     lock = file.with_name(f".{file.name}.hpkb-lock")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _locked(lock)
-    except OSError as error:
-        raise TrackingError(f"The store {file} cannot be made ({error.strerror}).") from error
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _locked(lock: Path) -> int:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # else its last holder has removed it
-                return descriptor
-        except (BlockingIOError, FileNotFoundError):
-            time.sleep(0.1)
-        os.close(descriptor)
-    raise TimeoutError(0, f"another process has held {lock.name} for {_PATIENCE:.0f} s")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            alone = stack.enter_context(held(lock, _PATIENCE, 0o666))  # whoever may write the store may take it
+        except OSError as error:
+            raise TrackingError(f"The store {file} cannot be made ({error.strerror}).") from error
+        if not alone:
+            raise TrackingError(f"The store {file} cannot be made: for {_PATIENCE:.0f} s another process has made it.")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # in a folder like /tmp only its owner may remove it
+                lock.unlink()
 
 
 def _make(file: Path) -> None:

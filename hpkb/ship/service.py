@@ -16,20 +16,21 @@ nothing away, and a job with other credentials has a service of its own.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 import os
-import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hpkb.capture.salt import salt
 from hpkb.ship import launch
+from hpkb.ship.lock import held
 from hpkb.ship.rundir import RunDir, spool_root, unwritable, write_whole
 
 _SHIPPERS = ".shippers"
@@ -58,10 +59,10 @@ def name(tracking_uri: str, root: Path | None = None) -> str:
     text = json.dumps([tracking_uri, sorted(given.items()), str(launch.PACKAGE), sys.prefix])
     root = root or spool_root()
     try:
-        salt = _salt(root)
+        own = salt(str(root / _SHIPPERS / "salt"))
     except OSError as error:
         raise unwritable(root, error) from error
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=salt).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=own).hexdigest()
 
 
 def ensure(tracking_uri: str, root: Path | None = None) -> Path:
@@ -69,7 +70,7 @@ def ensure(tracking_uri: str, root: Path | None = None) -> Path:
     root = root or spool_root()
     folder = root / _SHIPPERS / name(tracking_uri, root)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with held(folder / "gate", wait=True):
+    with held(folder / "gate", patience=math.inf):
         with held(folder / "lock") as free:
             needed = free and not _just_started(folder)
         if needed:
@@ -160,19 +161,6 @@ def save(folder: Path, said: State) -> None:
         write_whole(folder / "state.json", asdict(said), durable=False)
 
 
-@contextmanager
-def held(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Gives True while this process alone holds the file's lock, False where another does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
-
-
 def _just_started(folder: Path) -> bool:
     """Whether a service was started a moment ago that has not come to take its lock."""
     known = state(folder)
@@ -192,16 +180,3 @@ def _environment(tracking_uri: str, base: Mapping[str, str]) -> dict[str, str]:
     own = {name: value for name, value in base.items() if name != launch.RUN_DIR}
     path = os.pathsep.join([*launch.python_path(base), str(launch.PACKAGE.parent)])
     return {**own, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": tracking_uri}
-
-
-def _salt(root: Path) -> bytes:
-    file = root / _SHIPPERS / "salt"
-    with suppress(FileNotFoundError):
-        return file.read_bytes()
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = file.with_name(f"salt.{secrets.token_hex(4)}")
-    beside.write_bytes(secrets.token_bytes(32))
-    with suppress(FileExistsError):
-        os.link(beside, file)  # another process may have been faster; then its salt holds
-    beside.unlink()
-    return file.read_bytes()

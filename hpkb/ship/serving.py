@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,14 +14,16 @@ from hpkb.errors import SourceError, TrackingError
 from hpkb.ship.address import without_password
 from hpkb.ship.courier import Courier, open_shipper
 from hpkb.ship.liveness import job_alive
+from hpkb.ship.lock import held
 from hpkb.ship.room import make_room
 from hpkb.ship.rundir import SETTINGS, SUPERVISOR, RunDir
-from hpkb.ship.service import State, held, save, woken_at
+from hpkb.ship.service import State, save, woken_at
 
 if TYPE_CHECKING:
     from hpkb.ship.shipper import Shipper
 
 LINGER = 120.0  # seconds that a service stays after its last run; HPKB_LINGER sets another number
+_PROBE = 1.0  # seconds in which whoever only looks whether a service runs has let go of its lock
 _TICK = 0.05  # seconds between two looks at the spool
 _PERIOD = 0.5  # seconds between two shipments of a run that goes on
 _RESCAN = 5.0  # seconds between two looks for runs whose job died
@@ -30,7 +33,7 @@ _TIDIES = 60.0  # seconds between two looks for what may go from the spool
 
 def serve(tracking_uri: str, root: Path, folder: Path) -> None:
     """Ships the store's runs until there has been none for a while; returns at once where another serves."""
-    with held(folder / "lock") as alone:
+    with held(folder / "lock", patience=_PROBE) as alone:
         if alone:
             _Service(tracking_uri, root, folder).run(float(os.environ.get("HPKB_LINGER") or LINGER))
 
@@ -124,7 +127,7 @@ class _Service:
 
     def _may_go(self) -> bool:
         """Whether no run has come in the last moment; behind the gate no job can rely on this service meanwhile."""
-        with held(self._folder / "gate", wait=True):
+        with held(self._folder / "gate", patience=math.inf):
             self._rescanned = -_RESCAN
             self._look_for_runs()
             if self._charges:
