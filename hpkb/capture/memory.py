@@ -46,8 +46,8 @@ def gpu_peak_gib(torch: Any) -> float | None:
 def oom_kills() -> int | None:
     """Returns how many processes of this control group the kernel has killed for want of memory so far.
 
-    A supervisor asks before it starts a job, and again when SIGKILL has ended it: a larger number says why. None
-    where no control group says it.
+    A supervisor asks before it starts a job, and again when SIGKILL has ended it: a larger number says why, since the
+    kernel counts before it kills. None where no control group says it.
     """
     for path in _event_files():
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from .memory import gpu_peak_gib, peak_gib
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
 _ENVIRONMENT = frozenset(
     f"hpkb.env.{name}" for name in ("python", "torch", "cuda", "cudnn", "driver", "torch.threads")
 )
-_GIB = 1 << 30
 
 
 def of_rank(rank: int, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -30,14 +31,12 @@ def of_rank(rank: int, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def peak_memory() -> dict[str, str]:
     """Returns tags of the most memory that this process has had, on the host and, where it uses CUDA, on its GPU."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = {"hpkb.hw.peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _GIB}
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        found["hpkb.hw.gpu_peak_memory_gib"] = torch.cuda.max_memory_allocated() / _GIB
-    return {name: f"{value:.3f}" for name, value in found.items()}
+    found = {
+        "hpkb.hw.peak_memory_gib": peak_gib(),
+        "hpkb.hw.gpu_peak_memory_gib": gpu_peak_gib(torch) if torch is not None else None,
+    }
+    return {name: f"{value:.3f}" for name, value in found.items() if value is not None}
 
 
 def watch_other_rank(torch: Any) -> None:

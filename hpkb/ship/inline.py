@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from hpkb.capture import session
+from hpkb.capture.end import reason_of
 from hpkb.errors import HpkbError
 from hpkb.ship import address, launch, service
 from hpkb.ship.rundir import RunDir, RunSettings
@@ -117,7 +118,7 @@ def _ending(kind: type[BaseException] | None, error: BaseException | None) -> tu
         return "KILLED", "SIGINT"
     if issubclass(kind, SystemExit) and isinstance(error, SystemExit) and error.code in (None, 0):
         return "FINISHED", "exit status 0"
-    return "FAILED", f"{kind.__name__}: {error}"
+    return "FAILED", reason_of(error) if error is not None else kind.__name__
 
 
 def _say(text: str) -> None:

@@ -17,6 +17,7 @@ from hpkb.ship.rundir import RunDir
 PACKAGE = Path(__file__).resolve().parent.parent
 INJECT = PACKAGE / "capture" / "inject"
 RUN_DIR = "HPKB_RUN_DIR"
+OUT_OF_MEMORY = "out of memory (killed by the kernel)"
 
 
 class CommandError(HpkbError):
@@ -72,21 +73,25 @@ def record_surroundings(run: RunDir, directory: str | None = None) -> None:
         record(run, {"type": "artifact", "path": "code/dirty.diff", "text": changes})
 
 
-def record_end(run: RunDir, returncode: int, interrupted: signal.Signals | None = None) -> None:
+def record_end(
+    run: RunDir, returncode: int, interrupted: signal.Signals | None = None, out_of_memory: bool = False
+) -> None:
     """Records how the command ended: FINISHED, FAILED with its exit status, or KILLED with its signal.
 
     `returncode` is that of Popen, negative for a signal. An exit status above 128 is a signal as a shell reports it.
     `interrupted` is a signal that the supervisor passed on or saw: a command that then ends badly was killed by it.
+    `out_of_memory` says that the kernel killed for want of memory meanwhile: a SIGKILL was its.
     """
     number = -returncode if returncode < 0 else returncode - 128
     killer = _signal(number) or (interrupted if returncode else None)
     told = f"exit status {returncode}"
     if killer is None:
-        record_ending(run, "FAILED" if returncode else "FINISHED", told, returncode)
-    elif returncode < 0:
-        record_ending(run, "KILLED", killer.name, None)
+        return record_ending(run, "FAILED" if returncode else "FINISHED", told, returncode)
+    why = OUT_OF_MEMORY if killer == signal.SIGKILL and out_of_memory else killer.name
+    if returncode < 0:
+        record_ending(run, "KILLED", why, None)
     else:
-        record_ending(run, "KILLED", f"{killer.name} ({told})", returncode)
+        record_ending(run, "KILLED", f"{why} ({told})", returncode)
 
 
 def record_ending(run: RunDir, status: str, reason: str, exit_status: int | None) -> None:

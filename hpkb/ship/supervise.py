@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from hpkb.capture.memory import oom_kills
 from hpkb.errors import SourceError, TrackingError
 from hpkb.ship import launch, service
 from hpkb.ship.address import absolute, usable
@@ -109,7 +110,7 @@ def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], Non
     if why is not None:
         _say(f"{why}: {_FROM_OUTSIDE} are recorded.", out)
     with on_disk(run.path, run.settings.durability == "fsync"), Forwarding() as signals:
-        outside = Outside(run, command, tee=why is not None)
+        outside, kills = Outside(run, command, tee=why is not None), oom_kills()
         child = launch.start(run, command, **outside.streams)
         outside.listen()
         signals.to(child)
@@ -119,7 +120,7 @@ def _run_captured(run: RunDir, command: Sequence[str], started: Callable[[], Non
             returncode = child.wait()
         if not outside.conclude() and why is None:
             _say(f"no Python process of this job could be captured: {_FROM_FAR} are recorded.", out)
-        launch.record_end(run, returncode, signals.seen)
+        launch.record_end(run, returncode, signals.seen, (oom_kills() or 0) > (kills or 0))
     return returncode
 
 

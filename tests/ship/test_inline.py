@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from hpkb.ship import supervise
 from hpkb.ship.rundir import RunSettings, unshipped
 from tests.ship.stub_job import python, rows, status, table
@@ -37,13 +39,20 @@ def test_a_run_in_a_script_is_in_the_store_when_its_context_ends(store_uri: str)
     assert unshipped() == []
 
 
-def test_an_exception_passes_and_is_the_reason(store_uri: str) -> None:
-    process = python(RUN.replace("LAST", "raise ValueError('bad')"), {"MLFLOW_TRACKING_URI": store_uri})
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        ("ValueError('bad')", "ValueError: bad"),
+        ("MemoryError('bad')", "out of memory (host): MemoryError: bad"),
+    ],
+)
+def test_an_exception_passes_and_is_the_reason(store_uri: str, raised: str, reason: str) -> None:
+    process = python(RUN.replace("LAST", f"raise {raised}"), {"MLFLOW_TRACKING_URI": store_uri})
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 1
-    assert "ValueError: bad" in errors
+    assert raised.partition("(")[0] in errors
     assert status(store_uri) == "FAILED"
-    assert table(store_uri, "tags")["hpkb.end.reason"] == "ValueError: bad"
+    assert table(store_uri, "tags")["hpkb.end.reason"] == reason
 
 
 def test_the_shipper_outlives_a_kernel_that_is_killed(store_uri: str) -> None:

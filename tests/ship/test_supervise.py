@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from hpkb.errors import SourceError, TrackingError
 from hpkb.ship import launch, supervise
 from hpkb.ship.launch import CommandError
-from hpkb.ship.rundir import RunSettings, unshipped
+from hpkb.ship.rundir import RunDir, RunSettings, unshipped
 from tests.ship.stub_job import JOB, fork, python, rows, status, table
 
 LOG = """
@@ -85,6 +85,38 @@ def test_the_end_is_the_command_s(store_uri: str, last: str, code: int, ending: 
     assert status(store_uri) == ending
     assert table(store_uri, "tags")["hpkb.end.reason"] == reason
     assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
+
+
+def test_a_kill_for_want_of_memory_is_told(
+    store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the control group's file: the kernel counts in it before it kills."""
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\noom 8\noom_kill 1\n")
+    monkeypatch.setattr("hpkb.capture.memory._event_files", lambda: [str(tmp_path / "missing"), str(events)])
+    killed = f"open({str(events)!r}, 'w').write('oom 9\\noom_kill 2\\n')\nos.kill(os.getpid(), signal.SIGKILL)"
+    assert log(store_uri, JOB + killed)[0] == 128 + signal.SIGKILL
+    assert table(store_uri, "tags")["hpkb.end.reason"] == "out of memory (killed by the kernel)"
+    assert status(store_uri) == "KILLED"
+
+
+@pytest.mark.parametrize(
+    ("returncode", "ending", "reason"),
+    [
+        (-signal.SIGKILL, "KILLED", "out of memory (killed by the kernel)"),
+        (128 + signal.SIGKILL, "KILLED", "out of memory (killed by the kernel) (exit status 137)"),
+        (-signal.SIGTERM, "KILLED", "SIGTERM"),
+        (1, "FAILED", "exit status 1"),
+        (0, "FINISHED", "exit status 0"),  # the kernel killed a process that the job could spare
+    ],
+)
+def test_only_a_sigkill_is_for_want_of_memory(
+    new_run: Callable[..., RunDir], returncode: int, ending: str, reason: str
+) -> None:
+    run = new_run()
+    launch.record_end(run, returncode, out_of_memory=True)
+    end = run.supervised()[-1]
+    assert (end["status"], end["reason"]) == (ending, reason)
 
 
 def test_a_command_that_is_not_there(tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
