@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools  # argparse has imported it by now
 import re
 import sys
 
 from .callers import called_by_job, installed
-from .session import current
+from .nesting import Nesting
+from .patch import call_after_outermost
 from .settings import settings_of, tell
 
 TYPE_CHECKING = False
@@ -27,31 +27,12 @@ _KNOB = re.compile(  # settings of a library that are told even where they have 
 
 
 def watch_arguments(argparse: Any) -> None:
-    """Hooks `parse_known_args`, through which every way of parsing goes, and tells of the outermost call only."""
-    original = argparse.ArgumentParser.parse_known_args
-    depth = 0
+    """Hooks `parse_known_args`, through which every way of parsing goes; a subcommand's parser is called by another."""
+    call_after_outermost(argparse.ArgumentParser, "parse_known_args", Nesting(), _parsed, "the command line")
 
-    @functools.wraps(original)
-    def parse_known_args(*args: Any, **kwargs: Any) -> Any:
-        nonlocal depth
-        depth += 1  # a subcommand's parser is called by its parent's
-        try:
-            result = original(*args, **kwargs)
-        except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
-            raise
-        finally:
-            depth -= 1
-        live = current()
-        if live is not None and depth == 0:
-            try:
-                _record(live, args[0], *result)
-            except Exception as error:
-                live.failed("the command line", error)
-        return result
 
-    argparse.ArgumentParser.parse_known_args = parse_known_args
+def _parsed(live: Session, result: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    _record(live, args[0], *result)
 
 
 def _record(live: Session, parser: Any, namespace: Any, left: list[str]) -> None:

@@ -7,17 +7,16 @@ are relative to the working directory; of a file elsewhere only the name is reco
 from __future__ import annotations
 
 import collections
-import functools
 import json
 import os
 import time
-from _thread import _local  # what `threading` has
 from typing import Any, Callable, Optional  # torch or safetensors has imported it by now
 
 from .loggers import argument
-from .patch import call_after
+from .nesting import Nesting
+from .patch import call_after, call_after_outermost
 from .resumed import Resumed, stamp_of
-from .session import Session, current
+from .session import Session
 
 _KEPT = 200  # checkpoints in the list
 _FILES = 1000  # of a checkpoint that is a folder, for its size
@@ -25,12 +24,7 @@ _LEVELS = 3  # of nested dictionaries in which tensors are looked for
 
 Path = Callable[[Any, "tuple[Any, ...]", "dict[str, Any]"], Any]
 
-
-class _Writing(_local):
-    depth = 0
-
-
-_writing = _Writing()
+_writing = Nesting()
 
 
 class Checkpoints:
@@ -152,33 +146,12 @@ def _trainer_model(_result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _watch_writing(owner: Any, name: str, path_of: Path) -> None:
-    original = getattr(owner, name, None)
-    if original is None:  # in another version of the library
-        return
+    def note(live: Session, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        path = path_of(result, args, kwargs)
+        if isinstance(path, (str, os.PathLike)):
+            live.part(Checkpoints).wrote(str(os.fspath(path)))
 
-    @functools.wraps(original)
-    def write(*args: Any, **kwargs: Any) -> Any:
-        outer = _writing.depth
-        _writing.depth = outer + 1
-        try:
-            result = original(*args, **kwargs)
-        except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
-            raise
-        finally:
-            _writing.depth = outer
-        live = None if outer else current()
-        if live is not None:
-            try:
-                path = path_of(result, args, kwargs)
-                if isinstance(path, (str, os.PathLike)):
-                    live.part(Checkpoints).wrote(str(os.fspath(path)))
-            except Exception as error:
-                live.failed("a checkpoint", error)
-        return result
-
-    setattr(owner, name, write)
+    call_after_outermost(owner, name, _writing, note, "a checkpoint")
 
 
 def _watch_reading(owner: Any, name: str, position: int, parameter: str) -> None:

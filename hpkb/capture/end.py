@@ -11,10 +11,10 @@ import os
 import sys
 
 from .session import current
+from .tracebacks import leave_out_this_frame, print_without_capture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
 _FRAMES = 5  # of a traceback that are recorded
@@ -63,15 +63,13 @@ def watch_end() -> None:
                 _calls += 1
                 _exit[:] = [_calls, args[0] if args else None]
                 error.__dict__["_hpkb"] = _Carried(_calls)
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
 
     exit.__doc__ = original.__doc__
     sys.exit = exit  # type: ignore[assignment]
     atexit.register(_at_exit)
-    if sys.version_info < (3, 11):
-        _hide_frames_of_capture()
+    print_without_capture()
 
 
 def outcome() -> tuple[str, str, int | None]:
@@ -156,35 +154,3 @@ def _without_secrets(text: str) -> str:
     from .redact import free
 
     return free(text)
-
-
-def _hide_frames_of_capture() -> None:
-    """Prints tracebacks as they are without hpkb; later Pythons let `patch.py` drop its frames as they arise."""
-    original = sys.excepthook
-    folder = os.path.dirname(os.path.abspath(__file__))
-
-    def excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> Any:
-        _leave_out(folder, error)
-        return original(kind, error, error.__traceback__)
-
-    sys.excepthook = excepthook
-
-
-def _leave_out(folder: str, error: BaseException | None) -> None:
-    """Takes the frames of that folder out of the error's traceback and out of those that led to it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = _without(folder, error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
-def _without(folder: str, traceback: TracebackType | None) -> TracebackType | None:
-    kept = []
-    while traceback is not None:
-        if os.path.dirname(traceback.tb_frame.f_code.co_filename) != folder:
-            kept.append(traceback)
-        traceback = traceback.tb_next
-    for i, entry in enumerate(kept[1:]):
-        kept[i].tb_next = entry
-    return kept[0] if kept else None

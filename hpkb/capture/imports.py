@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from .tracebacks import leave_out_this_frame
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -51,7 +53,7 @@ class _Watcher:
                 del loader.exec_module  # back to the class's own
                 execute(module)
             except BaseException as error:
-                _leave_out_this_frame(error)
+                leave_out_this_frame(error)
                 raise
             self._imported(name, module)
 
@@ -91,8 +93,3 @@ def _call(name: str, then: Callable[[ModuleType], None], module: ModuleType) -> 
         live = current()
         if live is not None:
             live.failed(f"what the job does with {name}", error)
-
-
-def _leave_out_this_frame(error: BaseException) -> None:
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next

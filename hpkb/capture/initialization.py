@@ -16,6 +16,7 @@ from weakref import ref
 from .modules import descendants, own_parameters
 from .patch import call_after
 from .session import Session
+from .tracebacks import leave_out_this_frame
 
 _FUNCTIONS = (
     "uniform_ normal_ trunc_normal_ constant_ ones_ zeros_ eye_ dirac_ xavier_uniform_ xavier_normal_ "
@@ -87,8 +88,7 @@ def _hooked(torch: Any, original: Callable[..., Any], word: str) -> Callable[...
         try:
             result = original(*args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
         try:
             tensor = args[0] if args else kwargs["tensor"]

@@ -9,50 +9,26 @@ recorded as `logged.step` wherever its distance to capture's changes, and holds 
 
 from __future__ import annotations
 
-import functools
 import sys
 
 from .flatten import flattened
 from .metric_names import MetricNames, sending
-from .session import Session, current
+from .patch import call_after_outermost
+from .session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Mapping
+    from typing import Any, Iterator, Mapping
 
-    Note = Callable[[Session, Any, tuple[Any, ...], dict[str, Any]], None]
+    from .patch import Then
 
 _MOST = 1000  # metrics of one call
 _DEEPEST = 5  # levels of nested metrics
 
 
-def watch_logger(owner: Any, name: str, note: Note) -> None:
+def watch_logger(owner: Any, name: str, note: Then) -> None:
     """Makes `owner.name` call `note(live, result, args, kwargs)` after itself, unless another logger called it."""
-    original = getattr(owner, name, None)
-    if original is None:  # in another version of the library
-        return
-
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        outer = sending.depth
-        sending.depth = outer + 1
-        try:
-            result = original(*args, **kwargs)
-        except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
-            raise
-        finally:
-            sending.depth = outer
-        live = None if outer else current()
-        if live is not None:
-            try:
-                note(live, result, args, kwargs)
-            except Exception as error:
-                live.failed(f"what {name} was given", error)
-        return result
-
-    setattr(owner, name, call)
+    call_after_outermost(owner, name, sending, note, f"what {name} was given")
 
 
 def argument(args: tuple[Any, ...], kwargs: dict[str, Any], position: int, name: str, default: Any = None) -> Any:

@@ -12,6 +12,7 @@ from .loggers import argument, record_configuration, record_metrics, watch_logge
 from .metric_names import CURVES
 from .mlflow_run import OwnRuns
 from .session import Session, current
+from .tracebacks import leave_out_this_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def _forgiving(original: Any, without: Callable[..., Any]) -> Any:
         try:
             return original(*args, **kwargs)
         except Exception as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             live = current()
             if live is None or "Changing param values" not in str(error):
                 raise

@@ -6,7 +6,7 @@ loggers, so what another logger says under the name of the first is left out.
 
 from __future__ import annotations
 
-from _thread import _local  # what `threading` has, without its import
+from .nesting import Nesting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +20,7 @@ CURVES = {
 _PRINTED = "a printed line"
 
 
-class _Sending(_local):
-    depth = 0
-
-
-sending = _Sending()
+sending = Nesting()
 """How many calls of loggers this thread is inside of: what a logger prints, and the loggers it calls, only repeat."""
 
 

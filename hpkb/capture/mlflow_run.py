@@ -15,6 +15,7 @@ import time
 
 from .patch import call_after
 from .session import Session, current
+from .tracebacks import leave_out_this_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,8 +85,7 @@ def watch_fluent(fluent: Any) -> None:
         try:
             started = original(*args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
         if live is not None:
             _note(live, started, "started")

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Iterator, Sequence  # torch has impo
 from weakref import ref
 
 from .session import current
+from .tracebacks import leave_out_this_frame
 
 _WRAPPERS = {  # classes that only run another module, and under which name they hold it
     "DistributedDataParallel": "module",
@@ -46,8 +47,7 @@ def watch_modules(torch: Any) -> None:
         try:
             original(self, *args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
 
     def unhook() -> None:

@@ -14,6 +14,7 @@ from .callers import called_by_job
 from .patch import call_after
 from .redact import HIDDEN, names_secret
 from .settings import settings_of
+from .tracebacks import leave_out_this_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,8 +105,7 @@ def watch_hydra(utils: Any) -> None:
         try:
             return original(*args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
 
     run_job.__wrapped__ = original  # type: ignore[attr-defined]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from .metric_names import CURVES as CURVES
 from .metric_names import MetricNames, sending
 from .session import current
+from .tracebacks import leave_out_this_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def _watch(stream: Any) -> None:
         try:
             written = write(text)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
         live = current()
         if live is not None and not sending.depth:
@@ -90,7 +89,6 @@ class Lines:
         known.update((name, known.get(name, -1) + 1) for name in metrics)
         if metrics:
             live.points(step, metrics)
-
 
     def _own_step(self, first: str, positions: dict[str, int]) -> int:
         """Returns the step of a script without an optimizer: what its lines said last, else how often they came."""

@@ -1,21 +1,22 @@
-"""Functions of other modules replaced by ones that also tell capture, and behave the same in every other way.
-
-An exception that passes through leaves no frame of ours in its traceback: on Python 3.11 and later the handler
-drops it, before that `end.py` does when the traceback is printed.
-"""
+"""Functions of other modules replaced by ones that also tell capture, and behave the same in every other way."""
 
 from __future__ import annotations
 
 import functools
 
 from .session import Session, current
+from .tracebacks import leave_out_this_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from .nesting import Nesting
 
-def call_after(owner: Any, name: str, then: Callable[[Session, Any, tuple[Any, ...], dict[str, Any]], None]) -> None:
+    Then = Callable[[Session, Any, tuple[Any, ...], dict[str, Any]], None]
+
+
+def call_after(owner: Any, name: str, then: Then) -> None:
     """Makes `owner.name` call `then(live, result, args, kwargs)` after itself, in a process that is captured."""
     original = getattr(owner, name)
 
@@ -24,8 +25,7 @@ def call_after(owner: Any, name: str, then: Callable[[Session, Any, tuple[Any, .
         try:
             result = original(*args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
         live = current()
         if live is not None:
@@ -33,6 +33,37 @@ def call_after(owner: Any, name: str, then: Callable[[Session, Any, tuple[Any, .
                 then(live, result, args, kwargs)
             except Exception as error:
                 live.failed(name, error)
+        return result
+
+    setattr(owner, name, call)
+
+
+def call_after_outermost(owner: Any, name: str, nesting: Nesting, then: Then, what: str) -> None:
+    """Does the same for calls that are not made inside of another one of the nesting; nothing where there is no `name`.
+
+    `what` says what is not captured where `then` fails.
+    """
+    original = getattr(owner, name, None)
+    if original is None:  # in another version of the library
+        return
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        outer = nesting.depth
+        nesting.depth = outer + 1
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            leave_out_this_frame(error)
+            raise
+        finally:
+            nesting.depth = outer
+        live = None if outer else current()
+        if live is not None:
+            try:
+                then(live, result, args, kwargs)
+            except Exception as error:
+                live.failed(what, error)
         return result
 
     setattr(owner, name, call)
