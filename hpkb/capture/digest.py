@@ -13,7 +13,7 @@ import os
 import time
 from typing import Any, Generator, Iterator, NamedTuple  # torch has imported it by now
 
-from .examples import KINDS, Column, Examples, base_of, examples_of
+from .examples import KINDS, Column, Examples
 from .rowkeys import BLOCK, RowHasher, memory_of
 
 ALL_BYTES = 4 << 30  #: read whole up to here: about 2 s of one core at a low priority, beside the training
@@ -48,28 +48,7 @@ class Keys(NamedTuple):
     header: str  # what is the same for all examples: classes, number formats, shapes, and arrays beside them
 
 
-def of_split(torch: Any, dataset: Any, indices: Any = None) -> Content:
-    """Returns the content of a data set, or of its examples at `indices`, in their order, read at once.
-
-    Raises TypeError for a data set without length.
-    """
-    base, chosen = base_of(torch, dataset, indices)
-    examples = examples_of(torch, base, torch)  # torch stays: nothing is dropped before this returns
-    keys = at_once(keys_of(torch, examples))
-    return content_of(torch, keys, chosen)
-
-
-def at_once(reading: Pass) -> Keys:
-    """Returns the keys without a rest."""
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            found: Keys = end.value
-            return found
-
-
-def content_of(torch: Any, keys: Keys, chosen: Any) -> Content:
+def content_of(keys: Keys, chosen: Any) -> Content:
     """Returns the content of the examples at `chosen`, of all of them where it is None."""
     n = len(keys.keys) if chosen is None else len(chosen)
     found = hashlib.sha256(f"{keys.header}|{n}".encode("utf-8", "surrogatepass"))

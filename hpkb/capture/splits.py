@@ -147,7 +147,7 @@ class Splits:
                 keys = yield from keys_of(self._torch, seen.examples)
                 self._keep(seen.examples, keys)
             seen.chosen.compare_by(keys, seen.examples.signature)
-            content = content_of(self._torch, keys, seen.indices)
+            content = content_of(keys, seen.indices)
         except Gone:
             content = without_data(seen.examples, seen.indices)
         finally:

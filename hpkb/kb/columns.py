@@ -52,7 +52,7 @@ def column(name: str, n_runs: int, runs: IntArray, numbers: FloatArray, texts: p
     is_text = np.isnan(numbers)
     words = {text.strip().lower() for text in texts.filter(pa.array(is_text)).unique().to_pylist() if text is not None}
     if (known and known.scale == "category") or not words <= _ABSENT or is_text.all():
-        return _category(name, n_runs, runs, numbers, texts)
+        return _category(name, n_runs, runs, texts)
     values = np.full(n_runs, np.nan)
     values[runs] = numbers
     codes, n_levels = _codes(values)
@@ -69,7 +69,7 @@ def varying(columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
     return [c for c in kept if not _follows_from_category(c, kept)], fixed
 
 
-def _category(name: str, n_runs: int, runs: IntArray, numbers: FloatArray, texts: pa.ChunkedArray) -> Column:
+def _category(name: str, n_runs: int, runs: IntArray, texts: pa.ChunkedArray) -> Column:
     encoded = texts.fill_null("").combine_chunks().dictionary_encode()
     plain = [_plain(text) for text in encoded.dictionary.to_pylist()]
     levels = sorted(set(plain), key=_natural)

@@ -9,16 +9,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hpkb.capture import digest  # noqa: E402
-from hpkb.capture.digest import Content, of_split  # noqa: E402
+
+from .reading import content as of  # noqa: E402
 
 X = torch.arange(600, dtype=torch.float32).reshape(100, 6)
 Y = torch.arange(100)
 WHOLE = torch.utils.data.TensorDataset(X, Y)
 SUBSET = torch.utils.data.Subset
-
-
-def of(dataset: Any, indices: Any = None) -> Content:
-    return of_split(torch, dataset, indices)
 
 
 @pytest.mark.parametrize("rows", [range(10, 60), list(range(10, 60)), torch.arange(10, 60)])

@@ -10,10 +10,12 @@ torch = pytest.importorskip("torch")
 
 from hpkb.capture import overlap  # noqa: E402
 from hpkb.capture.balance import balance_of  # noqa: E402
-from hpkb.capture.digest import at_once, keys_of  # noqa: E402
+from hpkb.capture.digest import keys_of  # noqa: E402
 from hpkb.capture.examples import Gone, base_of, examples_of  # noqa: E402
 from hpkb.capture.overlap import Chosen, Overlap  # noqa: E402
 from hpkb.capture.rowkeys import RowHasher, row_bytes  # noqa: E402
+
+from .reading import read  # noqa: E402
 
 X = torch.arange(600, dtype=torch.float32).reshape(100, 6)
 WHOLE = torch.utils.data.TensorDataset(X, torch.arange(100))
@@ -24,7 +26,7 @@ def chosen(dataset: Any) -> Chosen:
     base, indices = base_of(torch, dataset)
     examples = examples_of(torch, base, base)
     found = Chosen(torch, base, examples.n, indices)
-    found.compare_by(at_once(keys_of(torch, examples)), examples.signature)
+    found.compare_by(read(keys_of(torch, examples)), examples.signature)
     return found
 
 
@@ -93,7 +95,7 @@ def test_data_that_change_while_they_are_read_have_no_keys() -> None:
     next(reading)
     rows += 1
     with pytest.raises(Gone):
-        at_once(reading)
+        read(reading)
 
 
 def test_a_table_that_knows_its_fingerprint() -> None:

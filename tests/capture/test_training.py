@@ -35,7 +35,7 @@ def test_curves_equal_what_the_script_prints(run: Run) -> None:
 
 
 def test_splits_are_told_by_content_and_role(run: Run) -> None:
-    from hpkb.capture.digest import of_split
+    from .reading import content
 
     ran = run("sgd_steplr.py", "--lr", "0.04")
     data = torch.Generator().manual_seed(1)
@@ -44,7 +44,7 @@ def test_splits_are_told_by_content_and_role(run: Run) -> None:
     for role, rows in (("training", range(80)), ("validation", range(80, 100))):
         split = ran.splits[role]
         assert (split["n"], split["digest_of"]) == (len(rows), "all")
-        assert split["digest"] == of_split(torch, torch.utils.data.Subset(whole, rows)).digest
+        assert split["digest"] == content(torch.utils.data.Subset(whole, rows)).digest
     assert set(ran.splits) == {"training", "validation"}
 
 
