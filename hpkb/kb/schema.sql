@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     direction TEXT NOT NULL         -- min or max
 );
 
--- One row per run that is active in its source, finished or not.
+-- One row per run that is active in its source, finished or not. A run that only stands above those of a job's
+-- trainings is none.
 CREATE TABLE IF NOT EXISTS runs (
     run_id            TEXT PRIMARY KEY,
     task_id           TEXT,         -- NULL until the run has a task

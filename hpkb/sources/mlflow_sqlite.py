@@ -1,7 +1,8 @@
 """An MLflow store in a SQLite file, read without MLflow: MLflow migrates an older file as it opens it.
 
 Schemas from 2020 on are understood; what an older one lacks (`is_nan`, data sets, an index over runs) is done without.
-Only active runs of active experiments are seen. MLflow writes NaN as `value = 0, is_nan = 1` and infinities as
+Only active runs of active experiments are seen, and of a job with several trainings only the trainings: the run above
+them (tag `hpkb.parent`) has no training of its own. MLflow writes NaN as `value = 0, is_nan = 1` and infinities as
 ±1.797e308; both come back as what they were. A step that is no whole number is cut, and counted in `notes`.
 """
 
@@ -112,7 +113,8 @@ FROM metrics WHERE run_uuid = ? AND rowid > ? ORDER BY rowid LIMIT ?"""
 _POINTS_WITHOUT_NAN = """-- One row per point, in a store that knows no NaN.
 SELECT run_uuid AS run_id, key AS metric, step, timestamp, value FROM metrics WHERE rowid > ? AND rowid <= ?"""
 
-_FINGERPRINTS = """-- One row per run: a digest of all that would change what is read of it.
+_FINGERPRINTS = """-- One row per run, those left out that only stand above the runs of a job's trainings: a digest of all that would
+-- change what is read of it.
 WITH p AS (SELECT run_id, count(*) AS n, bit_xor(hash(name, value)) AS digest FROM params GROUP BY run_id),
     t AS (SELECT run_id, count(*) AS n, bit_xor(hash(name, value)) AS digest FROM tags GROUP BY run_id),
     l AS (SELECT run_id, count(*) AS n, bit_xor(hash(key, value, step, timestamp)) AS digest
@@ -123,7 +125,8 @@ SELECT r.run_id, md5(concat_ws('|', r.experiment, r.run_name, r.status, r.start_
     AS fingerprint
 FROM runs r LEFT JOIN p USING (run_id) LEFT JOIN t USING (run_id) LEFT JOIN l USING (run_id) LEFT JOIN i USING (run_id)
 LEFT JOIN newest o USING (run_id)
-WHERE len($experiments) = 0 OR list_contains($experiments, r.experiment)"""
+WHERE (len($experiments) = 0 OR list_contains($experiments, r.experiment))
+  AND r.run_id NOT IN (SELECT run_id FROM tags WHERE name = 'hpkb.parent' AND value = 'true')"""
 
 _NORMALISED_RUNS = """-- One row per run.
 WITH t AS (
@@ -192,7 +195,7 @@ class MlflowSqlite:
         return [str(name) for name in self._file.query(_EXPERIMENTS).column(0).to_pylist()]
 
     def fingerprints(self, experiments: Sequence[str] = ()) -> pa.Table:
-        """Returns run_id and fingerprint of the active runs; of the experiments named, or of all."""
+        """Returns run_id and fingerprint of the active runs that train; of the experiments named, or of all."""
         tables = ("runs", "tags", "inputs", "params", "latest", "newest")
         return self._join(_FINGERPRINTS, tables, FINGERPRINTS, experiments=list(experiments))
 
