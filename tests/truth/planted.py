@@ -127,8 +127,8 @@ def planted_sweep(
     False: the loss is noise alone.
     """
     space = Space(
-        learning_rate_range, (1e-5, 1e-1) if ridge is not None else None,
-        (8, 16, 32, 64, 128, 256, 512) if batch_exponent is not None else (),
+        learning_rate_range, Space.weight_decay if ridge is not None else None,
+        Space.batch_sizes if batch_exponent is not None else (),
         tuple(optimizers), tuple(schedules), dropout, momentum, noise_hyperparameters,
     )  # fmt: skip
     truth = Truth(
@@ -141,15 +141,11 @@ def planted_sweep(
         return expected_loss(space, truth, values, curvature)
 
     values = _draw(rng, space, n_configurations, design, loss, seed_noise)
-    runs = np.full(n_configurations, repeats)
-    if unbalanced:
-        runs = rng.integers(1, repeats + 1, n_configurations)
+    runs = rng.integers(1, repeats + 1, n_configurations) if unbalanced else np.full(n_configurations, repeats)
     configuration = np.repeat(np.arange(n_configurations), runs)
     values = {name: array[configuration] for name, array in values.items()}
     y = loss(values) + _seed_noise(rng, configuration.size, seed_noise, heavy_tails)
-    infeasible = np.zeros(configuration.size, dtype=bool)
-    if diverging:
-        infeasible = _diverged(rng, space, truth, values)
+    infeasible = _diverged(rng, space, truth, values) if diverging else np.zeros(configuration.size, dtype=bool)
     return _sweep(task, space, values, configuration, runs, y, infeasible), truth
 
 
