@@ -113,8 +113,8 @@ FROM metrics WHERE run_uuid = ? AND rowid > ? ORDER BY rowid LIMIT ?"""
 _POINTS_WITHOUT_NAN = """-- One row per point, in a store that knows no NaN.
 SELECT run_uuid AS run_id, key AS metric, step, timestamp, value FROM metrics WHERE rowid > ? AND rowid <= ?"""
 
-_FINGERPRINTS = """-- One row per run, those left out that only stand above the runs of a job's trainings: a digest of all that would
--- change what is read of it.
+_FINGERPRINTS = """-- One row per run: a digest of all that would change what is read of it.
+-- A run that only stands above those of a job's trainings is left out.
 WITH p AS (SELECT run_id, count(*) AS n, bit_xor(hash(name, value)) AS digest FROM params GROUP BY run_id),
     t AS (SELECT run_id, count(*) AS n, bit_xor(hash(name, value)) AS digest FROM tags GROUP BY run_id),
     l AS (SELECT run_id, count(*) AS n, bit_xor(hash(key, value, step, timestamp)) AS digest
