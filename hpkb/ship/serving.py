@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import time
@@ -80,6 +81,7 @@ class _Service:
         """The shipper that all runs share; raises TrackingError where the store cannot be opened."""
         if self._shipper is None:
             self._shipper = open_shipper(self._uri)
+            gc.freeze()  # MLflow brings 300,000 objects, and to look through them again and again costs a fifth of all
         return self._shipper
 
     def _look_for_runs(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hpkb.curve_file import SCATTER
 from hpkb.errors import HpkbError, TrackingError
@@ -39,8 +39,7 @@ MAX_BYTES = 500_000  # half of MLflow's, since we count the text and not the req
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One value of a curve. `timestamp` is in milliseconds since 1970."""
 
     key: str
