@@ -25,7 +25,10 @@ while step < steps and not (until and step % 10 == 0 and os.path.exists(until)):
         time.sleep(pause)
 """
 
-#: The same, and tells of the calls: how long they took, and which of the long ones waited for something. The first
+#: The same inside of `hpkb.run`, as the run that the last argument names: what a notebook does.
+IN_NOTEBOOK = COUNTING.replace("import hpkb\n", "import hpkb\nhpkb.run(run_name=sys.argv[-1]).__enter__()\n")
+
+#: COUNTING, which tells of the calls: how long they took, and which of the long ones waited for something. The first
 #: call, which opens the spool, is told of by itself.
 TIMED = """
 import json, os, resource, sys, time

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpkb.ship.rundir import unshipped
-from tests.faults.jobs import COUNTING, Witness
+from tests.faults.jobs import COUNTING, IN_NOTEBOOK, Witness
 
 PATIENCE = 90.0  # seconds that anything here may take on a busy machine
 
@@ -31,10 +31,7 @@ class Place:
 
     def start(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
         """`hpkb ARGUMENTS`, in a process group of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "hpkb", *map(str, arguments)], cwd=self.folder, text=True, start_new_session=True,
-            env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        return self._start([sys.executable, "-m", "hpkb", *arguments], **environment)
 
     def log(self, name: str, code: str, *arguments: object, options: Iterable[str] = ()) -> subprocess.Popen[str]:
         """`hpkb log` of a Python job, as the run `name` with every point in MLflow's metrics."""
@@ -49,6 +46,13 @@ class Place:
         supervisor = self.log(name, COUNTING, witness.file, pause, steps, until, options=options)
         wait_for(lambda: witness.pid, pause=0.002)
         return supervisor, witness
+
+    def count_in_notebook(self, name: str, pause: float) -> tuple[subprocess.Popen[str], Witness]:
+        """The same inside of `hpkb.run`, in a kernel's process group, with nobody beside it but the shipper."""
+        witness = Witness(self.folder / f"{name}.witness")
+        kernel = self._start([sys.executable, "-c", IN_NOTEBOOK, witness.file, pause, 10_000_000, "", name])
+        wait_for(lambda: witness.pid, pause=0.002)
+        return kernel, witness
 
     def sync(self, **environment: str) -> subprocess.CompletedProcess[str]:
         """`hpkb sync`, to its end."""
@@ -79,6 +83,12 @@ class Place:
     def kill_everything(self) -> int:
         """Ends every process that has to do with this spool, as a machine that stops does; returns how many."""
         return kill(pid for pid, _ in self._processes())
+
+    def _start(self, command: Iterable[object], **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*map(str, command)], cwd=self.folder, text=True, start_new_session=True,
+            env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def _processes(self) -> list[tuple[int, list[str]]]:
         return [(pid, command) for pid, command in processes() if _has_in_environment(pid, f"HPKB_SPOOL={self.spool}")]

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from hpkb.ship.ending import UNSAID
 from tests.faults.conftest import NewPlace
 from tests.faults.jobs import Witness
-from tests.faults.place import Place
+from tests.faults.place import Place, wait_for
 from tests.faults.truth import Truth, account
 
 TIGHT, PACED = 0.0, 0.002  # seconds that a job sleeps between two steps
@@ -66,6 +67,24 @@ def test_a_job_that_is_killed_at_a_random_moment(
     print(f"all in MLflow after {time.monotonic() - began:.1f} s")
 
 
+def test_a_notebook_s_kernel_that_is_killed_with_its_group(new_place: NewPlace) -> None:
+    """The shipper outlives the kernel: what `hpkb.run` has taken comes to the store, and nobody calls `hpkb sync`."""
+    place, rng = new_place(HPKB_LINGER="30"), random.Random(4)
+    moments = [rng.uniform(0.0, 0.5) for _ in range(6)]
+
+    def kill_kernel(i: int) -> Witness:
+        kernel, witness = place.count_in_notebook(f"kernel-{i}", PACED)
+        time.sleep(moments[i])
+        os.killpg(kernel.pid, signal.SIGKILL)
+        assert kernel.communicate(timeout=60) == ("", "")
+        return witness
+
+    witnesses = in_lanes(kill_kernel, 6)
+    assert len(place.shippers()) == 1
+    wait_for(lambda: not place.left())
+    hold(place, witnesses, UNSAID)
+
+
 def test_sigterm_to_the_whole_group(new_place: NewPlace) -> None:
     place, rng = new_place(), random.Random(2)
     moments = [rng.uniform(0.05, 0.5) for _ in range(10)]
@@ -94,4 +113,4 @@ def test_the_machine_stops_again_and_again(new_place: NewPlace) -> None:
             witnesses[witness.file.stem] = witness
     print(f"{killed} processes killed", end=", ")
     assert place.shippers() == []
-    hold(place, witnesses, "the job ended without a word: it was killed, or the machine stopped")
+    hold(place, witnesses, UNSAID)
