@@ -27,6 +27,10 @@ def _start_capture():
     package.__spec__, package.__loader__, package.__package__ = spec, spec.loader, spec.name
     package.__file__, package.__path__ = file, [folder]
     sys.modules["hpkb.capture"] = package
+    if not os.access(os.path.join(folder, "__pycache__", ""), os.W_OK):
+        from hpkb.capture.bytecode import keep_bytecode
+
+        keep_bytecode(folder, run_dir)
     from hpkb.capture.session import start
 
     start(run_dir)
