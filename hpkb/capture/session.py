@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from _thread import RLock  # what `threading` has, without its import
+from gc import is_tracked
 
 from .process import is_ray_worker, is_worker, may_be_another_rank, own_script, place, rank
 
@@ -49,7 +50,7 @@ class Session:
         self._spool: SpoolWriter | None = None
         self._lock = RLock()
         self._opening = False
-        self._waiting: list[Mapping[str, Any] | tuple[int, Mapping[str, float], float]] = []
+        self._waiting: list[Mapping[str, Any] | tuple[int, dict[str, float], float]] = []
         self._values: dict[str, Any] = {}
         self._own_script: bool | None = None
         self._warned = False
@@ -127,7 +128,7 @@ class Session:
         """Records a text that becomes the file `path` among the run's artifacts."""
         self.note("artifact", path=path, text=text)
 
-    def points(self, step: int, values: Mapping[str, float], at: float | None = None) -> None:
+    def points(self, step: int, values: dict[str, float], at: float | None = None) -> None:
         """Records the metrics of one step; `at` is in seconds since 1970, now by default."""
         if self.rank:
             return
@@ -144,7 +145,7 @@ class Session:
         except Exception as error:
             self._drop(len(values), error)
 
-    def _first_points(self, step: int, at: float, values: Mapping[str, float]) -> None:
+    def _first_points(self, step: int, at: float, values: dict[str, float]) -> None:
         if self._open():
             assert self._spool is not None
             self._spool.points(step + self.before, at, values)
@@ -158,7 +159,7 @@ class Session:
             if type(value) is not float or type(name) is not str:
                 return self._log_each(at, metrics)
         if metrics:
-            self.points(at, metrics)
+            self.points(at, metrics if type(metrics) is dict else dict(metrics))
 
     def _log_each(self, at: int, metrics: Mapping[str, Any]) -> None:
         now: dict[str, float] = {}
@@ -174,6 +175,10 @@ class Session:
                 self._drop(1, error)
         if now:
             self.points(at, now)
+
+    def lost(self, metrics: object, error: BaseException) -> None:
+        """Counts metrics of the script's own that could not be recorded."""
+        self._drop(len(metrics) if isinstance(metrics, dict) else 1, error, "hpkb.log")
 
     def failed(self, what: str, error: BaseException) -> None:
         """Counts something that a hook could not record."""
@@ -332,12 +337,30 @@ def stop(status: str = "FINISHED", reason: str = "exit status 0", exit_status: i
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
-    """Records metrics of the current run; does nothing outside one. `step` counts optimizer steps."""
-    if _current is not None:
-        try:
-            _current.log(metrics, None if step is None else int(step) - _current.before)
-        except Exception as error:
-            _current.failed("hpkb.log", error)
+    """Records metrics of the current run; does nothing outside one. `step` counts optimizer steps.
+
+    In the usual case, plain numbers that no part of capture looks at, they go to the spool from here: every further
+    call would be felt in a loop. A dict that the garbage collector does not track holds no tensor, nor anything else
+    that is more than a number or a text; what is no number the spool refuses.
+    """
+    live = _current
+    if live is None:
+        return
+    try:
+        spool = live._spool
+        if (
+            spool is not None and type(metrics) is dict and type(step) is int and metrics
+            and not (is_tracked(metrics) or live.after_points or live.rank)
+        ):  # fmt: skip
+            try:
+                return spool.points(step, time.time(), metrics)
+            except OSError:
+                raise
+            except Exception:  # something in there is no number: each is looked at by itself
+                pass
+        live.log(metrics, None if step is None else int(step) - live.before)
+    except Exception as error:
+        live.lost(metrics, error)
 
 
 def _leave_mark(run_dir: str) -> None:

@@ -17,13 +17,16 @@ that the process has `limit` bytes on disk, points are refused until there is ro
 """
 
 import errno
+import itertools
 import json
 import os
 import struct
-import threading
+from operator import itemgetter
 from os import write
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
 from zlib import crc32
+
+from .baton import Baton, interrupted
 
 SCHEMA = 1
 MAGIC = b"hpkb\x02\r\n\x00"
@@ -35,7 +38,6 @@ POINTS = struct.Struct("<cIqd")
 VALUE = struct.Struct("<d")
 MAX_PAYLOAD = 1 << 28
 _MAX_SHAPES = 1000  # kept in memory; a script that never logs the same names twice costs no more than that
-_PATIENCE = 1.0  # seconds after which a lock is taken for lost
 _SEGMENT = 64 << 20  # bytes of points in a segment
 _SEGMENTS = 8  # that a stream's bound is at least divided into, so that the shipper can make room
 _ENDLESS = 1 << 62
@@ -59,22 +61,28 @@ class Points(NamedTuple):
 Record = Union[Dict[str, Any], Points]
 
 
+#: What makes a record of points with certain names: what takes their values out of a dict, the first bytes of the
+#: payload, what packs it, its length and that of the record. A plain tuple, since it is read at every step.
+Shape = Tuple[Callable[[Dict[str, float]], Tuple[float, ...]], bytes, Callable[..., bytes], int, int]
+
+
 class SpoolWriter:
     """Appends records to one file. Safe to call from several threads; raises OSError when the disk does.
 
-    Every record is one `write`, so a signal handler may write its own between any two instructions of ours.
+    Every record is one `write`, so a signal handler may write its own between any two instructions of ours. One thread
+    writes at a time: the one that has the baton, whose value is how many bytes of points the segment still takes.
     """
 
     def __init__(self, path: str, header: Mapping[str, Any], limit: Optional[int] = None) -> None:
         """Begins the stream; without a limit it is one segment without end."""
         self.path = path
-        self._lock = threading.RLock()
-        self._shapes: Dict[Tuple[str, ...], Tuple[int, int, Callable[..., bytes]]] = {}
-        self._next_shape = 0
+        self._shapes: Dict[Tuple[str, ...], Shape] = {}
+        self._recent: Dict[int, Shape] = {}  # the last one by the number of names: mostly the next as well
+        self._numbers = itertools.count()
         self._header = {"schema": SCHEMA, **header}
         self._limit = limit or _ENDLESS
         self._most = min(_SEGMENT, self._limit // _SEGMENTS) if limit else _ENDLESS
-        self._left = self._most  # bytes of points until the next segment
+        self._baton = Baton(self._most)
         self._number = self._begins = self._refused = 0
         self._fd = os.open(path, _FLAGS, 0o600)
         write(self._fd, MAGIC)
@@ -84,25 +92,32 @@ class SpoolWriter:
         """Appends a JSON record; values that JSON does not know are written as their text."""
         self._append(json_payload(record))
 
-    def points(self, step: int, time: float, values: Mapping[str, float]) -> None:
-        """Appends the points of one step in one record. Its speed is the loop's: no call that could be spared."""
-        lock = self._lock
-        if not lock.acquire(False):
-            lock = self._wait()
+    def points(self, step: int, time: float, values: Dict[str, float]) -> None:
+        """Appends the points of one step in one record. Its speed is the loop's: no call that could be spared.
+
+        `values` is a plain dict: others may make up what they are asked for.
+        """
+        baton: List[int] = self._baton
         try:
-            if self._left <= 0:
-                self._make_room()
+            left = baton.pop()
+        except IndexError:
+            baton, left = self._wait()
+        try:
+            if left <= 0:
+                left = self._make_room()
             try:
-                length, shape, pack = self._shapes[tuple(values)]
+                taken_out, lead, pack, length, whole = self._recent[len(values)]
+                numbers = taken_out(values)
             except KeyError:
-                length, shape, pack = self._new_shape(tuple(values))
-            payload = pack(b"P", shape, step, time, *values.values())
+                taken_out, lead, pack, length, whole = self._shape((*values,))
+                numbers = taken_out(values)
+            payload = pack(lead, step, time, *numbers)
             written = write(self._fd, _pack_frame(length, crc32(payload)) + payload)
-            self._left -= written
-            if written < length + FRAME.size:
+            left -= written
+            if written < whole:
                 self._take_back(written)
         finally:
-            lock.release()
+            baton.append(left)
 
     def names(self) -> Set[str]:
         """Returns the names of the metrics written so far."""
@@ -110,28 +125,27 @@ class SpoolWriter:
 
     def close(self) -> None:
         """Closes the file; later writes raise OSError."""
-        lock = self._wait()
+        baton, left = self._wait()
         try:
             fd, self._fd = self._fd, -1
             if fd >= 0:
                 os.close(fd)
         finally:
-            lock.release()
+            baton.append(left)
 
-    def _make_room(self) -> None:
-        """Goes on in the next segment; raises OSError where the stream has as much on disk as it may have."""
+    def _make_room(self) -> int:
+        """Goes on in the next segment, and returns what it takes; raises OSError where the stream may not grow."""
         if self._refused % _ASK_AGAIN == 0:
             held = sum(os.stat(path).st_size for path in segments(self.path))
             if held + self._most <= self._limit:
                 self._refused = 0
                 self._turn()
-                return
+                return self._most
         self._refused += 1
         raise OSError(errno.EDQUOT, "the spool of this process is full, see HPKB_SPOOL_LIMIT")
 
     def _turn(self) -> None:
         """Opens the next segment; where that fails, this one goes on."""
-        self._left = self._most
         self._begins += os.fstat(self._fd).st_size + _GAP
         path = segment(self.path, self._number + 1)
         try:
@@ -146,48 +160,71 @@ class SpoolWriter:
             os.close(fd)
             os.unlink(path + ".new")
             return
+        self._forget_shapes()
         old, self._fd = self._fd, fd
-        self._shapes.clear()
+        self._forget_shapes()  # those that a signal handler has told in the old segment
         self._number += 1
         os.close(old)
 
-    def _wait(self) -> Any:
-        """Returns the lock, held. One that is held for too long is replaced.
+    def _wait(self) -> Tuple[List[int], int]:
+        """Returns the baton, taken, and its number; one that stays away for too long is replaced.
 
-        An exception raised by a signal handler (Ctrl-C) in the very moment after a lock was taken leaves it taken.
+        Who interrupts a write in its own thread goes ahead without it, and never into the next segment.
         """
-        lock = self._lock
-        if lock.acquire(timeout=_PATIENCE):
-            return lock
-        fresh = self._lock = threading.RLock()
-        fresh.acquire()
-        return fresh
+        if interrupted(self, _HOLDING, _WAITING):
+            return [], _ENDLESS
+        baton = self._baton
+        left = baton.wait()
+        if left is None:
+            baton = self._baton = Baton(left := self._most)
+            baton.pop()
+        return baton, left
 
-    def _new_shape(self, names: Tuple[str, ...]) -> Tuple[int, int, Callable[..., bytes]]:
-        """Returns (length of the payload, number, packing function) of the records with these names, told first."""
-        if len(self._shapes) >= _MAX_SHAPES:
-            self._shapes.clear()
-        number = self._next_shape
-        self._next_shape += 1
-        self._append(SHAPE.pack(b"K", number) + json.dumps(names).encode("ascii"))
-        packed = struct.Struct(POINTS.format + "d" * len(names))
-        shape = self._shapes[names] = packed.size, number, packed.pack
+    def _shape(self, names: Tuple[str, ...]) -> Shape:
+        """Returns the shape of the records with these names; a new one is told first."""
+        shape = self._shapes.get(names)
+        if shape is None:
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError("the name of a metric is a text")
+            if len(self._shapes) >= _MAX_SHAPES:
+                self._forget_shapes()
+            number = next(self._numbers)
+            self._put(SHAPE.pack(b"K", number) + json.dumps(names).encode("ascii"))
+            shape = self._shapes[names] = _shape(names, number)
+        self._recent[len(names)] = shape
         return shape
 
+    def _forget_shapes(self) -> None:
+        self._shapes.clear()
+        self._recent.clear()
+
     def _append(self, payload: bytes) -> None:
-        lock = self._wait()
+        baton, left = self._wait()
         try:
-            frame = framed(payload)
-            written = write(self._fd, frame)
-            if written < len(frame):
-                self._take_back(written)
+            self._put(payload)
         finally:
-            lock.release()
+            baton.append(left)
+
+    def _put(self, payload: bytes) -> None:
+        frame = framed(payload)
+        written = write(self._fd, frame)
+        if written < len(frame):
+            self._take_back(written)
 
     def _take_back(self, written: int) -> None:
         """Removes the part of a record that a nearly full disk has taken, so that later ones can be read; raises."""
         os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+_HOLDING = {method.__code__ for method in (SpoolWriter.points, SpoolWriter._append, SpoolWriter.close)}
+_WAITING = SpoolWriter._wait.__code__
+
+
+def _shape(names: Tuple[str, ...], number: int) -> Shape:
+    packed = struct.Struct(f"<{SHAPE.size}sqd{len(names)}d")  # the same bytes as `POINTS` and the values
+    taken_out = itemgetter(*names) if len(names) > 1 else lambda values: tuple(values[name] for name in names)
+    return taken_out, SHAPE.pack(b"P", number), packed.pack, packed.size, FRAME.size + packed.size
 
 
 def limit(environ: Mapping[str, str]) -> int:
