@@ -83,6 +83,7 @@ def _only_one(file: Path) -> Iterator[None]:
 def _make(file: Path) -> None:
     beside = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
+        beside.touch()  # with the rights that the user gives to new files; SQLite would let nobody else write
         MlflowClient(f"sqlite:///{beside.absolute()}").search_experiments(max_results=1)
         with closing(sqlite3.connect(beside)) as connection:
             default = (artifact_location(f"sqlite:///{file.absolute()}", "0"),)

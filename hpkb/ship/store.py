@@ -36,6 +36,8 @@ MAX_PARAMS = 100
 MAX_TAGS = 100
 MAX_BYTES = 500_000  # half of MLflow's, since we count the text and not the request
 
+_HINT = "(raised as a result of"  # SQLAlchemy's, in front of what the database said
+
 Item = TypeVar("Item")
 
 
@@ -236,7 +238,7 @@ def _reason(error: BaseException) -> str:
         if isinstance(below, OSError) and below.strerror:
             return below.strerror
         below = below.__cause__ or below.__context__
-    lines = str(error).splitlines() or [type(error).__name__]
+    lines = [line for line in str(error).splitlines() if not line.startswith(_HINT)] or [type(error).__name__]
     return without_credentials(lines[0])[:300].rstrip(". ")
 
 

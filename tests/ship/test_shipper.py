@@ -266,6 +266,16 @@ def test_a_deleted_experiment_is_one_sentence(store_uri: str) -> None:
         store.experiment("old")
 
 
+def test_a_new_store_has_the_rights_that_its_user_gives_to_new_files(tmp_path: Path) -> None:
+    """SQLite's own would shut a group out."""
+    before = os.umask(0o007)
+    try:
+        Store(f"sqlite:///{tmp_path / 'shared.db'}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared.db").stat().st_mode & 0o777 == 0o660
+
+
 def test_an_older_store_is_not_migrated(store_uri: str) -> None:
     file = store_uri.removeprefix("sqlite:///")
     with closing(sqlite3.connect(file)) as connection, connection:
