@@ -1,55 +1,90 @@
-"""Reads spools back, while they are written and afterwards; `hpkb.capture.spool` has the format."""
+"""Reads spools back, while they are written and afterwards; `hpkb.capture.spool` has the format.
+
+What lies behind the last intact record may be a record that is being written. It is damage, and told, where that cannot
+be: a length or a checksum is wrong, an intact record lies further on, a next segment has begun, the process has
+recorded its end, or whoever reads knows that nobody writes any more (`conclude`). A kill in the very moment of a write
+leaves a part of a record as well, once in a thousand kills; nobody can tell it from a file that was cut.
+"""
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+import re
+from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Tuple
 from zlib import crc32
 
 from .spool import FRAME, MAGIC, MAX_PAYLOAD, POINTS, SHAPE, VALUE, Points, Record, segment, segments
 
 _CHUNK = 4 << 20  # bytes that are read at once
+#: Where a record may begin: a length in its bounds (metric points stay below 1 MiB), a checksum, the payload's first
+#: bytes. Texts hold no such place, since JSON has no byte that small.
+_MAY_BEGIN = re.compile(rb"(?=..[\x00-\x0f]\x00....[KP]|...[\x00-\x10]....J\{)", re.DOTALL)
 
 
 class SegmentReader:
-    """Reads the complete records of one segment, and again those that came since, in bounded memory.
+    """Reads the intact records of one segment, and again those that came since, in bounded memory.
 
-    `offset` is that behind the last complete record, `damage` a sentence when the file holds bytes that are no record
-    and are not simply the record now being written.
+    `offset` is that behind the last intact record, `rest` how many bytes were behind it when it was last read.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.offset = 0
-        self.damage: Optional[str] = None
+        self.rest = 0
+        self._damaged = False
         self._names: Dict[int, List[str]] = {}
 
+    @property
+    def damage(self) -> Optional[str]:
+        """A sentence where the rest is more than a record that is being written; None otherwise."""
+        if not self._damaged:
+            return None
+        name = os.path.basename(self.path)
+        if not self.offset:
+            return f"{name} is no spool file of this version: its {self.rest} bytes cannot be read"
+        return f"{name} is damaged at byte {self.offset}: {self.rest} bytes from there on cannot be read"
+
     def read(self) -> Iterator[Record]:
-        """Yields every complete record that was not read before."""
+        """Yields every intact record that was not read before."""
         with open(self.path, "rb") as file:
-            if self.offset == 0 and not self._skip_magic(file.read(len(MAGIC))):
-                return
-            file.seek(self.offset)
-            data, start = b"", 0
-            while True:
-                payload, lacking = self._frame(data, start)
-                if payload is None:
-                    more = file.read(max(lacking, _CHUNK)) if lacking else b""
-                    if not more:
-                        return
+            if not self._damaged:
+                yield from self._intact(file)
+            if self._damaged:
+                self.rest = os.fstat(file.fileno()).st_size - self.offset
+
+    def _intact(self, file: BinaryIO) -> Iterator[Record]:
+        if self.offset == 0 and not self._skip_magic(file.read(len(MAGIC))):
+            return
+        file.seek(self.offset)
+        data, start = b"", 0
+        while True:
+            payload, lacking = self._frame(data, start)
+            if payload is None:
+                more = file.read(max(lacking, _CHUNK)) if lacking else b""
+                if more:
                     data, start = data[start:] + more, 0
                     continue
-                start += FRAME.size + len(payload)
-                self.offset += FRAME.size + len(payload)
-                record = self._decode(payload)
-                if record is not None:
-                    yield record
+                self.rest = len(data) - start
+                self._damaged = not lacking or _holds_record(data[start:])
+                return
+            record = self._decode(payload)
+            start += FRAME.size + len(payload)
+            self.offset += FRAME.size + len(payload)
+            if record is not None:
+                yield record
+
+    def conclude(self) -> None:
+        """Takes the rest for damage, since nobody writes the segment any more; what has come since is no rest."""
+        try:
+            self._damaged |= self.rest > 0 and os.stat(self.path).st_size == self.offset + self.rest
+        except FileNotFoundError:
+            pass
 
     def _skip_magic(self, head: bytes) -> bool:
         if head == MAGIC:
             self.offset = len(MAGIC)
             return True
-        if not MAGIC.startswith(head):
-            self.damage = f"{os.path.basename(self.path)} is not a spool file of this version"
+        self.rest = len(head)
+        self._damaged = not MAGIC.startswith(head)
         return False
 
     def _frame(self, data: bytes, start: int) -> Tuple[Optional[bytes], int]:
@@ -62,10 +97,13 @@ class SegmentReader:
             if there < length:
                 return None, length - there
             payload = data[start + FRAME.size : start + FRAME.size + length]
-            if crc32(payload) == checksum:
+            if crc32(payload) == checksum and self._is_known(payload):
                 return payload, 0
-        self.damage = f"{os.path.basename(self.path)} is damaged at byte {self.offset}"
         return None, 0
+
+    def _is_known(self, payload: bytes) -> bool:
+        """Whether the names of the points in there were told before; True for everything else."""
+        return payload[:1] != b"P" or SHAPE.unpack_from(payload)[1] in self._names
 
     def _decode(self, payload: bytes) -> Optional[Record]:
         kind = payload[:1]
@@ -81,41 +119,59 @@ class SegmentReader:
 
 
 class SpoolReader:
-    """Reads the complete records of a stream, and again those that came since.
+    """Reads the intact records of a stream, and again those that came since.
 
-    `position` is that behind the last complete record: the offset in the file, further on by what the head of its
-    segment says. `damage` is a sentence where bytes are no record; what is behind them in the same segment is not
-    read.
+    `position` is that behind the last intact record: the offset in the file, further on by what the head of its
+    segment says. What is behind damage in the same segment is not read.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.begins = [0]  # the position of each segment that was come to
         self.compacted = [False]  # whether the shipper has taken the points out of it
-        self.damage: Optional[str] = None
         self._segment = SegmentReader(path)
         self._size: Optional[int] = None  # of a segment before its points were taken out
+        self._ended = False
+        self._damage: List[str] = []  # of the segments that were left behind
 
     @property
     def position(self) -> int:
-        """The position behind the last complete record."""
+        """The position behind the last intact record."""
         return self.begins[-1] + (self._segment.offset if self._size is None else self._size)
 
+    @property
+    def damage(self) -> Optional[str]:
+        """What is damaged, in words; None where nothing is, or what is left may be a record that is being written."""
+        last = self._segment.damage
+        return "; ".join([*self._damage, last] if last else self._damage) or None
+
     def read(self) -> Iterator[Tuple[int, Record]]:
-        """Yields (position behind the record, record) for every complete record not read before."""
+        """Yields (position behind the record, record) for every intact record not read before."""
         while True:
             following = segment(self.path, len(self.begins))
             complete = os.path.exists(following)  # asked first: what is written meanwhile is read
             for record in self._segment.read():
-                if not isinstance(record, Points) and record.get("type") == "segment":
-                    self._enter(record)
+                if not isinstance(record, Points):
+                    self._note(record)
                 yield self.position, record
-            self.damage = self.damage or self._segment.damage
+            if complete or self._ended:
+                self._segment.conclude()
             if not complete:
                 return
+            if self._segment.damage:
+                self._damage.append(self._segment.damage)
             self.begins.append(self.position)
             self.compacted.append(False)
             self._segment, self._size = SegmentReader(following), None
+
+    def conclude(self) -> None:
+        """Takes what is left behind the last intact record for damage, since nobody writes the stream any more."""
+        self._segment.conclude()
+
+    def _note(self, record: Mapping[str, Any]) -> None:
+        if record.get("type") == "segment":
+            self._enter(record)
+        self._ended = self._ended or record.get("type") == "end"
 
     def _enter(self, head: Mapping[str, Any]) -> None:
         self.begins[-1] = int(head["begins"])
@@ -137,3 +193,13 @@ def stream_end(path: str) -> int:
         return int(said.get("begins") or 0) + int(said.get("size") or os.stat(last).st_size)
     except (IndexError, FileNotFoundError):
         return 0
+
+
+def _holds_record(data: bytes) -> bool:
+    """Whether an intact record begins anywhere in there, but at the first byte."""
+    for place in _MAY_BEGIN.finditer(data, 1):
+        length, checksum = FRAME.unpack_from(data, place.start())
+        begin = place.start() + FRAME.size
+        if begin + length <= len(data) and crc32(data[begin : begin + length]) == checksum:
+            return True
+    return False

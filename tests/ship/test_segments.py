@@ -194,3 +194,17 @@ def test_damage_in_one_segment_costs_the_rest_of_that_segment(new_run: NewRun, s
     assert f"{second.name} is damaged" in table(store_uri, "tags")["hpkb.spool.damage"]
     assert run.spools() == []
     assert len(list(run.path.glob("*.damaged"))) > 2
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_segment_that_was_cut_is_damaged_where_a_next_one_follows(new_run: NewRun, store_uri: str) -> None:
+    """The last record of the segment is lost, and nothing else."""
+    run = new_run(full_metrics=True)
+    spool = write(run)
+    spool.write(END)
+    second = Path(segments(spool.path)[1])
+    second.write_bytes(second.read_bytes()[:-5])
+    Shipper(store_uri).finish(run)
+    assert rows(store_uri, "SELECT count(*) FROM metrics WHERE key = 'train_loss'") == [(STEPS - 1,)]
+    assert f"{second.name} is damaged" in table(store_uri, "tags")["hpkb.spool.damage"]
+    assert len(list(run.path.glob("*.damaged"))) > 2
