@@ -14,6 +14,9 @@ right after it loses nothing; a record that was cut short is recognised by its l
 Segments are there so that a run of months stays small on disk: once MLflow has a whole segment, the shipper puts its
 points into a Parquet file (`hpkb.ship.compaction`). A stream has a bound: where the shipper cannot keep up for so long
 that the process has `limit` bytes on disk, points are refused until there is room; other records are always written.
+
+The first record of a segment only keeps a place free: where the disk is full to the end, the process's end, which says
+how much was lost, is written over it, since that needs no room.
 """
 
 import errno
@@ -37,14 +40,17 @@ SHAPE = struct.Struct("<cI")
 POINTS = struct.Struct("<cIqd")
 VALUE = struct.Struct("<d")
 MAX_PAYLOAD = 1 << 28
+RESERVED = 512  # bytes of the record that keeps a place free, all in the file's first page
 _MAX_SHAPES = 1000  # kept in memory; a script that never logs the same names twice costs no more than that
 _SEGMENT = 64 << 20  # bytes of points in a segment
 _SEGMENTS = 8  # that a stream's bound is at least divided into, so that the shipper can make room
+_LONGEST = 40  # characters of the reason of an end that is written over the reserved record
 _ENDLESS = 1 << 62
 _GAP = 1 << 20  # positions between two segments, for what a signal handler may still write into the first of them
 _ASK_AGAIN = 1000  # refused points after which it is looked for room again
 LIMIT = 4 << 30  # bytes that a process may have on disk; HPKB_SPOOL_LIMIT sets another number
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 _pack_frame = FRAME.pack
@@ -85,12 +91,17 @@ class SpoolWriter:
         self._baton = Baton(self._most)
         self._number = self._begins = self._refused = 0
         self._fd = os.open(path, _FLAGS, 0o600)
-        write(self._fd, MAGIC)
+        write_all(self._fd, MAGIC + in_place({"type": "reserved"}))
         self.write({"type": "header", **self._header})
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends a JSON record; values that JSON does not know are written as their text."""
-        self._append(json_payload(record))
+        try:
+            self._append(json_payload(record))
+        except OSError as error:
+            if record.get("type") != "end" or error.errno not in _FULL:
+                raise
+            self._overwrite(in_place({**record, "reason": str(record.get("reason"))[:_LONGEST]}))
 
     def points(self, step: int, time: float, values: Dict[str, float]) -> None:
         """Appends the points of one step in one record. Its speed is the loop's: no call that could be spared.
@@ -154,7 +165,7 @@ class SpoolWriter:
             return
         try:
             head = {"type": "segment", "begins": self._begins, **self._header}
-            write_all(fd, MAGIC + framed(json_payload(head)))
+            write_all(fd, MAGIC + in_place({"type": "reserved"}) + framed(json_payload(head)))
             os.rename(path + ".new", path)
         except OSError:
             os.close(fd)
@@ -211,6 +222,14 @@ class SpoolWriter:
         if written < len(frame):
             self._take_back(written)
 
+    def _overwrite(self, frame: bytes) -> None:
+        """Writes a record over the reserved one. The segment is opened anew: in one for appending, Linux appends."""
+        fd = os.open(segment(self.path, self._number), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, frame, len(MAGIC))
+        finally:
+            os.close(fd)
+
     def _take_back(self, written: int) -> None:
         """Removes the part of a record that a nearly full disk has taken, so that later ones can be read; raises."""
         os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
@@ -259,6 +278,15 @@ def segments(path: str) -> List[str]:
 def json_payload(record: Mapping[str, Any]) -> bytes:
     """Returns the payload of a JSON record; values that JSON does not know become their text."""
     return b"J" + json.dumps(record, default=str, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def in_place(record: Mapping[str, Any]) -> bytes:
+    """Returns a JSON record of just the length that is reserved for it; raises ValueError where it is longer."""
+    room = RESERVED - FRAME.size
+    payload = json_payload(record).ljust(room)
+    if len(payload) > room:
+        raise ValueError(f"a record of {len(payload)} bytes does not fit into {room}")
+    return framed(payload)
 
 
 def framed(payload: bytes) -> bytes:

@@ -12,7 +12,19 @@ import re
 from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Tuple
 from zlib import crc32
 
-from .spool import FRAME, MAGIC, MAX_PAYLOAD, POINTS, SHAPE, VALUE, Points, Record, segment, segments
+from .spool import (
+    FRAME,
+    MAGIC,
+    MAX_PAYLOAD,
+    POINTS,
+    RESERVED,
+    SHAPE,
+    VALUE,
+    Points,
+    Record,
+    segment,
+    segments,
+)
 
 _CHUNK = 4 << 20  # bytes that are read at once
 #: Where a record may begin: a length in its bounds (metric points stay below 1 MiB), a checksum, the payload's first
@@ -31,6 +43,7 @@ class SegmentReader:
         self.offset = 0
         self.rest = 0
         self._damaged = False
+        self._end_told = False
         self._names: Dict[int, List[str]] = {}
 
     @property
@@ -65,12 +78,29 @@ class SegmentReader:
                     continue
                 self.rest = len(data) - start
                 self._damaged = not lacking or _holds_record(data[start:])
+                yield from self._end_in_place(file)
                 return
-            record = self._decode(payload)
+            record = None if self._is_place(payload) else self._decode(payload)
             start += FRAME.size + len(payload)
             self.offset += FRAME.size + len(payload)
             if record is not None:
                 yield record
+
+    def _is_place(self, payload: bytes) -> bool:
+        """Whether the record that comes next is the reserved one, or an end in its place: that is told at last."""
+        first = self.offset == len(MAGIC) and len(payload) == RESERVED - FRAME.size
+        return first and json.loads(payload[1:])["type"] in ("reserved", "end")
+
+    def _end_in_place(self, file: BinaryIO) -> Iterator[Record]:
+        """Yields the process's end, once, where it was written over the reserved record."""
+        if not self._end_told:
+            file.seek(len(MAGIC))
+            payload, _ = self._frame(file.read(RESERVED), 0)
+            if payload is not None and payload[:1] == b"J":
+                record = json.loads(payload[1:])
+                if record["type"] == "end":
+                    self._end_told = True
+                    yield record
 
     def conclude(self) -> None:
         """Takes the rest for damage, since nobody writes the segment any more; what has come since is no rest."""

@@ -208,3 +208,32 @@ def test_a_segment_that_was_cut_is_damaged_where_a_next_one_follows(new_run: New
     assert rows(store_uri, "SELECT count(*) FROM metrics WHERE key = 'train_loss'") == [(STEPS - 1,)]
     assert f"{second.name} is damaged" in table(store_uri, "tags")["hpkb.spool.damage"]
     assert len(list(run.path.glob("*.damaged"))) > 2
+
+
+def test_an_end_for_which_the_disk_has_no_room(
+    new_run: NewRun, store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the place that is reserved for it, so what was lost is told, also by a reader that was there before."""
+    run = new_run()
+    spool = write(run, 0, 100, process_spool(run, limit=1 << 30))
+    reader = SpoolReader(spool.path)
+    before, size_before = list(reader.read()), Path(spool.path).stat().st_size
+
+    def full(_fd: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spools, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            spool.points(100, 1.0, {"train_loss": 1.0})
+        spool.write({**END, "status": "FAILED", "reason": "x" * 1000, "dropped": 7})
+    assert Path(spool.path).stat().st_size == size_before
+    [(position, end)] = list(reader.read())
+    assert (position, end["dropped"], end["status"]) == (before[-1][0], 7, "FAILED")
+    assert list(reader.read()) == []
+    assert list(SpoolReader(spool.path).read()) == [*before, (position, end)]
+    Shipper(store_uri).finish(run)
+    assert rows(store_uri, "SELECT count(*) FROM metrics WHERE key = 'train_loss'") == [(100,)]
+    assert table(store_uri, "tags")["hpkb.spool.dropped"] == "7"
+    assert "hpkb.spool.damage" not in table(store_uri, "tags")
+    assert run.spools() == []
