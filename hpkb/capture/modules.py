@@ -8,9 +8,10 @@ found by one look over all objects of the process.
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, Iterable, Iterator, Sequence  # torch has imported it by now
+from typing import Any, Iterable, Iterator, Sequence  # torch has imported it by now
 from weakref import ref
 
+from .patch import Replaced
 from .session import current
 from .tracebacks import leave_out_this_frame
 
@@ -31,7 +32,7 @@ _UNNAMED = ("Sequential", "ModuleList", "ModuleDict")  # say less of a model tha
 _ROOTS = 3  # models of one optimizer that are named together
 
 _noted: list[ref[Any]] = []
-_unhook: list[Callable[[], None]] = []
+_replaced = Replaced()
 
 
 def watch_modules(torch: Any) -> None:
@@ -50,18 +51,12 @@ def watch_modules(torch: Any) -> None:
             leave_out_this_frame(error)
             raise
 
-    def unhook() -> None:
-        if owner.__init__ is __init__:
-            owner.__init__ = original
-
-    owner.__init__ = __init__
-    _unhook.append(unhook)
+    _replaced.put(owner, "__init__", __init__)
 
 
 def unwatch_modules() -> None:
     """Puts torch's own `Module.__init__` back."""
-    while _unhook:
-        _unhook.pop()()
+    _replaced.restore()
 
 
 def models_of(torch: Any, parameters: Sequence[Any], others: Iterable[Any] = ()) -> list[Any]:

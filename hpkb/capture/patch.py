@@ -29,10 +29,7 @@ def call_after(owner: Any, name: str, then: Then) -> None:
             raise
         live = current()
         if live is not None:
-            try:
-                then(live, result, args, kwargs)
-            except Exception as error:
-                live.failed(name, error)
+            _tell(live, name, then, result, args, kwargs)
         return result
 
     setattr(owner, name, call)
@@ -60,10 +57,35 @@ def call_after_outermost(owner: Any, name: str, nesting: Nesting, then: Then, wh
             nesting.depth = outer
         live = None if outer else current()
         if live is not None:
-            try:
-                then(live, result, args, kwargs)
-            except Exception as error:
-                live.failed(what, error)
+            _tell(live, what, then, result, args, kwargs)
         return result
 
     setattr(owner, name, call)
+
+
+class Replaced:
+    """Functions of other modules that are replaced for a while."""
+
+    def __init__(self) -> None:
+        self._now: list[tuple[Any, str, Any, Any]] = []
+
+    def put(self, owner: Any, name: str, replacement: Any) -> None:
+        """Puts the replacement in the place of `owner.name`."""
+        self._now.append((owner, name, getattr(owner, name), replacement))
+        setattr(owner, name, replacement)
+
+    def restore(self) -> None:
+        """Puts the originals back, but for those in whose place somebody else has put something since."""
+        while self._now:
+            owner, name, original, replacement = self._now.pop()
+            if getattr(owner, name) is replacement:
+                setattr(owner, name, original)
+
+
+def _tell(
+    live: Session, what: str, then: Then, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    try:
+        then(live, result, args, kwargs)
+    except Exception as error:
+        live.failed(what, error)

@@ -7,13 +7,13 @@ from collections import Counter
 from typing import Any, Iterable, Optional  # torch has imported it by now
 
 from .modules import all_parameters, descendants
-from .patch import call_after
+from .patch import Replaced, call_after
 from .session import Session, current
 
 _SHARE = 0.9  # of the parameters in the format that is told
 
 _autocast: list[Any] = []  # formats entered with gradients on, the last one last
-_unhook: list[Any] = []
+_replaced = Replaced()
 
 
 def watch_scaler(torch: Any) -> None:
@@ -33,18 +33,12 @@ def watch_autocast(torch: Any) -> None:
             _autocast[:] = [self.fast_dtype]
         return original(self)
 
-    def unhook() -> None:
-        if owner.__enter__ is __enter__:
-            owner.__enter__ = original
-
-    owner.__enter__ = __enter__
-    _unhook.append(unhook)
+    _replaced.put(owner, "__enter__", __enter__)
 
 
 def unwatch_autocast() -> None:
     """Puts torch's own `autocast` back."""
-    while _unhook:
-        _unhook.pop()()
+    _replaced.restore()
 
 
 def precision(models: list[Any], parameters: Iterable[Any], compiled: Optional[bool]) -> Optional[str]:
