@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,3 +76,4 @@ def spools(run_dir: Path) -> tuple[list[Any], ...]:
 
 
 Run = Callable[..., Captured]
+RunEach = Callable[[str, Iterable[str]], dict[str, Captured]]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 
-from .running import Captured, Run, spools
+from .running import Captured, RunEach
 
 pytest.importorskip("torch")
 
@@ -16,14 +12,9 @@ NAMES = ["by_norm", "by_value", "measured", "in_parts", "measured_first", "scale
 
 
 @pytest.fixture(scope="module")
-def trainings(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Captured]:
+def trainings(run_each: RunEach) -> dict[str, Captured]:
     """What each training of `clipping.py` printed and recorded."""
-    folder: Path = tmp_path_factory.mktemp("clipping")
-    ran = run("clipping.py", str(folder), *NAMES, captured=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "hpkb: " not in ran.stderr
-    parts = dict(re.findall(r"--- (\w+)\n((?:(?!---).*\n)*)", ran.stdout))
-    return {name: replace(ran, stdout=parts[name], processes=spools(folder / name)) for name in NAMES}
+    return run_each("clipping.py", NAMES)
 
 
 @pytest.mark.parametrize("name", ["by_norm", "measured", "measured_first", "scaled"])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from .running import Captured, Run, spools
+from .running import Captured, Run, RunEach
 
 torch = pytest.importorskip("torch")
 
@@ -18,13 +15,9 @@ NAMES += ["compiled", "subset"]
 
 
 @pytest.fixture(scope="module")
-def corners(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Captured]:
+def corners(run_each: RunEach) -> dict[str, Captured]:
     """What each training of `corners.py` printed and recorded."""
-    folder: Path = tmp_path_factory.mktemp("corners")
-    ran = run("corners.py", str(folder), *NAMES, captured=False)
-    assert ran.returncode == 0, ran.stderr
-    parts = dict(re.findall(r"--- (\w+)\n((?:(?!---).*\n)*)", ran.stdout))
-    return {name: replace(ran, stdout=parts[name], processes=spools(folder / name)) for name in NAMES}
+    return run_each("corners.py", NAMES)
 
 
 def losses(ran: Captured) -> list[float]:

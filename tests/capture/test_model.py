@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .running import Captured, Run, spools
+from .running import Captured, Run, RunEach, spools
 
 torch = pytest.importorskip("torch")
 
@@ -52,14 +52,9 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def models(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Captured]:
+def models(run_each: RunEach) -> dict[str, Captured]:
     """What each training of `models.py` printed and recorded."""
-    folder: Path = tmp_path_factory.mktemp("models")
-    ran = run("models.py", str(folder), *TRUTH, captured=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "hpkb: " not in ran.stderr
-    parts = dict(re.findall(r"--- (\w+)\n((?:(?!---).*\n)*)", ran.stdout))
-    return {name: replace(ran, stdout=parts[name], processes=spools(folder / name)) for name in TRUTH}
+    return run_each("models.py", TRUTH)
 
 
 @pytest.mark.parametrize("name", TRUTH)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .running import Captured, Run, spools
+from .running import Captured, RunEach
 
 pytest.importorskip("torch")
 
@@ -18,12 +16,9 @@ NAMES += ["two_passes_by_hand", "closure_with_loader", "rises", "own_cosine", "c
 
 
 @pytest.fixture(scope="module")
-def trainings(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Captured]:
-    folder: Path = tmp_path_factory.mktemp("optimizers")
-    ran = run("optimizers.py", str(folder), *NAMES, captured=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "hpkb: " not in ran.stderr
-    return {name: replace(ran, processes=spools(folder / name)) for name in NAMES}
+def trainings(run_each: RunEach) -> dict[str, Captured]:
+    """What each training of `optimizers.py` printed and recorded."""
+    return run_each("optimizers.py", NAMES)
 
 
 @pytest.fixture(scope="module")

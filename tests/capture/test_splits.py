@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 
-from .running import Captured, Run, spools
+from .running import Captured, RunEach
 
 TRAININGS = [
     "as_it_is", "one_changed", "shared_index", "shared_content", "apart", "every_epoch_anew", "part_of_training",
@@ -29,7 +28,7 @@ def overlap(captured: Captured) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def trainings(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Captured]:
+def trainings(run_each: RunEach) -> dict[str, Captured]:
     """Each training of splits.py as a run of its own; the first two sets of them ran in different processes."""
     pytest.importorskip("numpy")
     found = {}
@@ -37,12 +36,9 @@ def trainings(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, C
     if _has_sklearn():
         sets.append(BY_SKLEARN)
     for number, names in enumerate(sets):
-        folder = tmp_path_factory.mktemp("splits")
-        done = run("splits.py", str(folder), *names, captured=False)
-        assert done.returncode == 0, done.stderr
-        assert "hpkb" not in done.stderr
-        for name in names:
-            found[f"{name} again" if number == 1 else name] = replace(done, processes=spools(folder / name))
+        for name, ran in run_each("splits.py", names).items():
+            assert "hpkb" not in ran.stderr
+            found[f"{name} again" if number == 1 else name] = ran
     return found
 
 

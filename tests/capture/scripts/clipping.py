@@ -1,13 +1,10 @@
 """Several small trainings that clip their gradients, each a session of its own in FOLDER/NAME."""
 
-import sys
-from pathlib import Path
 
 import torch
+from sessions import run_each
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
-
-from hpkb.capture import session
 
 
 def fresh():
@@ -108,10 +105,4 @@ def own_average():
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        place = Path(sys.argv[1], name)
-        place.mkdir()
-        session.start(str(place))
-        print(f"--- {name}")
-        globals()[name]()
-        session.stop()
+    run_each(globals())

@@ -1,10 +1,9 @@
 """Several small trainings in one process, each a session of its own in FOLDER/NAME."""
 
 import random
-import sys
-from pathlib import Path
 
 import torch
+from sessions import run_each
 from torch import nn
 from torch.utils.data import (
     ConcatDataset,
@@ -14,8 +13,6 @@ from torch.utils.data import (
     TensorDataset,
     random_split,
 )
-
-from hpkb.capture import session
 
 x = torch.arange(240.0).reshape(60, 4) / 240
 y = x.sum(1, keepdim=True)
@@ -156,11 +153,4 @@ def subset():
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        place = Path(sys.argv[1], name)
-        if sys.argv[1] != "-":
-            place.mkdir()
-            session.start(str(place))
-        print(f"--- {name}")
-        globals()[name]()
-        session.stop()
+    run_each(globals())

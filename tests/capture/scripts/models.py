@@ -1,8 +1,6 @@
 """Trains each model that is named, a few steps, and prints its losses. With a folder each is a session of its own."""
 
 import contextlib
-import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +16,7 @@ from networks import (
     TiedAutoencoder,
     UNet,
 )
+from sessions import run_each
 from torch import nn
 
 
@@ -263,14 +262,4 @@ def scaled():
 
 
 if __name__ == "__main__":
-    from hpkb.capture import session
-
-    for name in sys.argv[2:]:
-        torch.manual_seed(1)
-        place = Path(sys.argv[1], name)
-        if sys.argv[1] != "-":
-            place.mkdir()
-            session.start(str(place))
-        print(f"--- {name}")
-        globals()[name]()
-        session.stop()
+    run_each(globals(), before=lambda: torch.manual_seed(1))

@@ -1,14 +1,11 @@
 """Several small trainings with unusual optimizers and batches, each a session of its own in FOLDER/NAME."""
 
 import math
-import sys
-from pathlib import Path
 
 import torch
+from sessions import run_each
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-
-from hpkb.capture import session
 
 x = torch.arange(240.0).reshape(60, 4) / 240
 y = x.sum(1, keepdim=True)
@@ -170,10 +167,4 @@ def unknown():
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        place = Path(sys.argv[1], name)
-        place.mkdir()
-        session.start(str(place))
-        print(f"--- {name}")
-        globals()[name]()
-        session.stop()
+    run_each(globals())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sessions import run_each
 from torch import nn
 from torch.utils.data import (
     BatchSampler,
@@ -20,8 +21,6 @@ from torch.utils.data import (
     TensorDataset,
     WeightedRandomSampler,
 )
-
-from hpkb.capture import session
 
 generator = torch.Generator().manual_seed(5)
 held = []  # the data that live as long as the training, on however busy a machine
@@ -237,10 +236,4 @@ def mapped():
 
 
 if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        place = Path(sys.argv[1], name)
-        place.mkdir()
-        session.start(str(place))
-        torch.manual_seed(0)
-        globals()[name]()
-        session.stop()
+    run_each(globals(), before=lambda: torch.manual_seed(0))
