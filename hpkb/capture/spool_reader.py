@@ -3,7 +3,7 @@
 What lies behind the last intact record may be a record that is being written. It is damage, and told, where that cannot
 be: a length or a checksum is wrong, an intact record lies further on, a next segment has begun, the process has
 recorded its end, or whoever reads knows that nobody writes any more (`conclude`). A kill in the very moment of a write
-leaves a part of a record as well, once in a thousand kills; nobody can tell it from a file that was cut.
+may leave a part of a record as well; nobody can tell it from a file that was cut, so it is told like one.
 """
 
 import json
