@@ -23,6 +23,7 @@ class Accumulation:
         self._live, self._torch, self._loaders = live, torch, loaders
         self._counts: list[int] = []
         self._divisors: set[Optional[float]] = set()
+        self._accounted: dict[int, int] = {}  # batches drawn before the last step, by the id of a loader's use
         self.factor = 1.0
         self.passes: Optional[int] = None  # a step's, once it is known
 
@@ -33,9 +34,10 @@ class Accumulation:
     def stepped(self, passes: int, with_closure: bool) -> None:
         """Takes note of one of the first steps, which so many backward passes preceded."""
         use = self._loaders.latest
-        drawn = use.drawn if use is not None and use.role == "training" else 0
+        drawn = 0
         if use is not None:
-            use.drawn = 0
+            drawn = use.drawn - self._accounted.get(id(use), 0) if use.role == "training" else 0
+            self._accounted[id(use)] = use.drawn
         divided = passes > 1 and self._divisors == {float(passes)}
         self._divisors.clear()
         if divided and not with_closure:

@@ -6,6 +6,7 @@ computes anyway; it becomes a point of the optimizer step that follows.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any, Callable, Optional  # torch has imported it by now
 
@@ -70,6 +71,7 @@ class Clipping:
         self._in_parts = False
         self._recorded = False  # the bound
         self._bound: Optional[float] = None  # of the call that waits for its step
+        self._usual: Optional[float] = math.nan  # the bound of the call before, where only the norm is to be read
         self._limit: Optional[float] = None  # of the counter
         self._counter: Optional[Callable[[float], None]] = None
         self._at = -1  # the backward passes at that call
@@ -79,6 +81,10 @@ class Clipping:
     def note(self, norm: Any, bound: Optional[float], kind: float) -> None:
         """Takes note of a call that returned the norm before clipping."""
         training = self._training
+        if bound == self._usual and kind == 2 and _CURVE not in training.with_step and norm.is_cpu:  # nearly always
+            self._at, self._bound = training.passes, bound
+            training.with_step[_CURVE] = (norm.item(), self._counter)
+            return
         clips = bound is not None and 0 < bound < _NO_BOUND
         if clips and not self._recorded:
             self._recorded = True
@@ -94,6 +100,8 @@ class Clipping:
             self._at, self._bound = training.passes, bound if clips else None
             training.clip_measures_norm = True
             training.with_step[_CURVE] = (reading, self._exceeds(self._bound))
+            if clips and type(norm) is training.torch.Tensor:
+                self._usual = bound
 
     def _again(self, bound: Optional[float]) -> None:
         """Takes note of a second call after one backward pass; the first may have done nothing but measure."""
@@ -102,7 +110,7 @@ class Clipping:
             self._bound = bound
             training.with_step[_CURVE] = (training.with_step[_CURVE][0], self._exceeds(bound))
             return
-        self._in_parts = True
+        self._in_parts, self._usual = True, math.nan
         training.clip_measures_norm = False
         del training.with_step[_CURVE]
 

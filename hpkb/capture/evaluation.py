@@ -79,15 +79,15 @@ class Evaluation:
     def _backward(self, loss: Any) -> None:
         self._made_of.add(function_behind(loss))
 
-    def _drawn(self, use: Any, iterator: Any, exhausted: bool) -> None:
+    def _drawn(self, drawing: Any, exhausted: bool) -> None:
         """Takes note of a batch, or that there are no more."""
         source = self._source
         if exhausted:
-            if source is not None and source.use is use:
+            if source is not None and source.use is drawing.use:
                 source.exhausted = True
             return
-        if source is None or source.use is not use or source.exhausted or source.iterator != id(iterator):
-            source = self._source = Source(use, iterator)
+        if source is None or source.exhausted or source.drawing is not drawing:
+            source = self._source = Source(drawing)
         source.batches += 1
 
     def _called(self, call: Call) -> None:

@@ -11,11 +11,11 @@ from .losses import Late
 
 
 class Source:
-    """Batches drawn from a DataLoader by one iterator, without the end of it in between."""
+    """Batches drawn from a DataLoader by one iterator, without another one in between."""
 
-    def __init__(self, use: Any, iterator: Any) -> None:
-        self.use = use
-        self.iterator = id(iterator)
+    def __init__(self, drawing: Any) -> None:
+        self.drawing = drawing
+        self.use = drawing.use
         self.batches = 0
         self.exhausted = False
         self.measured: Optional[Pass] = None

@@ -17,7 +17,7 @@ from .splits import Splits
 
 
 class Use:
-    """One DataLoader of the job and what it has been used for. `drawn` counts batches since the last optimizer step."""
+    """One DataLoader of the job and what it has been used for. `drawn` counts batches drawn with gradients on."""
 
     def __init__(self, torch: Any, loader: Any) -> None:
         self.loader = weakref.ref(loader)
@@ -44,9 +44,9 @@ class Loaders:
             found = self._uses[loader] = Use(self._torch, loader)
         return found
 
-    def drawn(self, use: Use) -> None:
+    def drawn(self, use: Use, with_gradients: bool) -> None:
         """Takes note of a batch."""
-        if self._torch.is_grad_enabled():
+        if with_gradients:
             use.drawn += 1
             self.latest = use
         elif use.role is None:

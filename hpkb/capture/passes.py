@@ -17,12 +17,29 @@ class Course:
         self.use = use
         self.length = _length(loader)
         self.batch_size, self._missing = _sizes(loader)
-        self.batches = self.opened = self.completed = 0
+        self.batches = self.opened = self._completed = 0
+        self._drawing: Any = None
+
+    @property
+    def completed(self) -> int:
+        """Returns how many passes came to the loader's last batch."""
+        return self._completed + self._is_complete()
 
     @property
     def examples(self) -> Optional[int]:
         """Returns the examples that this process has drawn; None where the loader's sampler decides over a batch."""
         return self.batches * self.batch_size - self.completed * self._missing if self.batch_size else None
+
+    def drawn(self, drawing: Any) -> None:
+        """Takes note of a batch of an iterator."""
+        self.batches += 1
+        if drawing is not self._drawing:
+            self._completed += self._is_complete()
+            self._drawing = drawing
+            self.opened += drawing.batches == 1
+
+    def _is_complete(self) -> bool:
+        return self._drawing is not None and bool(self._drawing.batches == self.length)
 
 
 class Courses:
@@ -30,22 +47,31 @@ class Courses:
 
     def __init__(self, live: Session) -> None:
         self._live = live
+        self.waited = 0.0  # seconds, for batches of the training
         self._courses: dict[int, Course] = {}  # by the id of their use
+        self._followed: Any = None  # the drawing that the training draws one batch after another from
 
-    def drawn(self, use: Any, iterator: Any) -> None:
-        """Takes note of a batch that was drawn with gradients on."""
-        course = self._courses.get(id(use))
+    def drawn(self, drawing: Any) -> None:
+        """Takes note of a batch that the training drew from an iterator which is not followed."""
+        self.waited += drawing.waited
+        course = self._courses.get(id(drawing.use))
         if course is None:
-            loader = use.loader()
+            loader = drawing.use.loader()
             if loader is None or len(self._courses) >= _LOADERS:
                 return
-            course = self._courses[id(use)] = Course(use, loader)
-        course.batches += 1
-        yielded = iterator._num_yielded
-        if yielded == 1:
-            course.opened += 1
-        if yielded == course.length:
-            course.completed += 1
+            course = self._courses[id(drawing.use)] = Course(drawing.use, loader)
+        course.drawn(drawing)
+
+    def follow(self, drawing: Any) -> None:
+        """Has the next batches of this iterator counted only, until another one is drawn from."""
+        drawing.course = self._courses.get(id(drawing.use))
+        self._followed = drawing
+
+    def stop_following(self) -> None:
+        """Takes note of a batch from an iterator that is not followed."""
+        followed, self._followed = self._followed, None
+        if followed is not None:
+            followed.course = None
 
     def any(self) -> bool:
         """Whether the job trains on what a loader gives."""

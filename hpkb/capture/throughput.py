@@ -35,7 +35,7 @@ class Throughput:
         self._training, self._live, self._torch = training, training.live, training.torch
         self._grad_enabled = training.torch.is_grad_enabled
         self._courses = training.live.part(Courses)
-        self._waited = self._evaluated = 0.0
+        self._evaluated = 0.0
         self._evaluating_since: Optional[float] = None
         self._evaluating_until = 0.0
         self._began: Optional[float] = None
@@ -46,11 +46,11 @@ class Throughput:
         training.after(1, self._look)
         training.live.closing.append(self._conclude)
 
-    def _batch(self, use: Any, iterator: Any, exhausted: bool) -> None:
-        """Takes note of a batch or of the end of a pass; `_hpkb_asked_at` and `_hpkb_waited` come with the iterator."""
-        asked_at, waited = iterator._hpkb_asked_at, iterator._hpkb_waited
-        if use.role != "training" and (use.role is not None or not self._grad_enabled()):
-            self._evaluating_until = asked_at + waited
+    def _batch(self, drawing: Any, exhausted: bool) -> None:
+        """Takes note of a batch or of the end of a pass."""
+        role, asked_at = drawing.use.role, drawing.asked_at
+        if role not in ("training", None) or not self._grad_enabled():
+            self._evaluating_until = asked_at + drawing.waited
             if self._evaluating_since is None and not exhausted:
                 self._evaluating_since = asked_at
             return
@@ -59,9 +59,10 @@ class Throughput:
             self._evaluating_since = None
         if self._began is None:
             self._began = asked_at
-        self._waited += waited
-        if not exhausted:
-            self._courses.drawn(use, iterator)
+        if exhausted:
+            self._courses.waited += drawing.waited
+        else:
+            self._courses.drawn(drawing)
 
     def _look(self, step: int) -> None:
         self._training.after(step + self._looked(step), self._look)
@@ -86,7 +87,7 @@ class Throughput:
     def _moment(self, step: int) -> Moment:
         course = self._courses.only()
         examples = None if course is None else course.examples
-        return Moment(self._training.stepped_at, step, self._waited, self._evaluated, examples)
+        return Moment(self._training.stepped_at, step, self._courses.waited, self._evaluated, examples)
 
     def _end_window(self, step: int) -> None:
         assert self._start is not None
@@ -131,7 +132,7 @@ class Throughput:
         totals = {
             "hpkb.time.training_seconds": self._training.stepped_at - began - self._evaluated,
             "hpkb.time.evaluation_seconds": self._evaluated,
-            "hpkb.time.data_wait_seconds": self._waited if self._courses.any() else None,
+            "hpkb.time.data_wait_seconds": self._courses.waited if self._courses.any() else None,
         }
         self._live.tags({name: f"{seconds:.3f}" for name, seconds in totals.items() if seconds is not None})
         passes = self._courses.passes()

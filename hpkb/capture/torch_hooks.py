@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from time import perf_counter
-from typing import Any, Callable, Iterator  # torch has imported it by now
+from typing import Any  # torch has imported it by now
 
 from .averaging import watch_averaging
+from .batches import watch_batches
 from .checkpoints import watch_checkpoints
 from .clipping import watch_clipping
 from .compilation import watch_compile
@@ -22,6 +22,7 @@ from .regularization import watch_mixing
 from .scheduler import watch_schedulers
 from .session import Session, current
 from .splitting import watch_random_split
+from .tracebacks import leave_out_this_frame
 from .training import training_of
 
 
@@ -29,7 +30,6 @@ def watch_torch(torch: Any) -> None:
     """Hooks a torch that has just been imported."""
     from torch.optim import lr_scheduler
     from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
-    from torch.utils.data import DataLoader, dataloader
 
     when_imported("torch._dynamo", _skip_capture)
     register_optimizer_step_post_hook(_stepped)
@@ -47,9 +47,8 @@ def watch_torch(torch: Any) -> None:
     watch_clipping(torch)
     watch_averaging(torch)
     call_after(getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler, "scale", _scaled)
-    call_after(DataLoader, "__iter__", _opened)
     watch_random_split(torch)
-    _watch_batches(dataloader._BaseDataLoaderIter)
+    watch_batches(torch)
 
 
 def _skip_capture(dynamo: Any) -> None:
@@ -80,6 +79,7 @@ def _created(live: Session, _result: None, args: tuple[Any, ...], _kwargs: dict[
 def _watch_backward(torch: Any) -> None:
     """Hooks `torch.autograd.backward`, which `Tensor.backward` calls too."""
     original = torch.autograd.backward
+    tensor = torch.Tensor
     running = False  # a reentrant checkpoint calls backward inside of backward
 
     @functools.wraps(original)
@@ -87,83 +87,31 @@ def _watch_backward(torch: Any) -> None:
         nonlocal running
         outermost = not running
         live = current() if outermost else None
-        if outermost:
-            if live is not None:
-                _note_loss(live, torch, tensors)
-            running = True
+        if live is not None:
+            try:
+                loss = tensors[0] if type(tensors) in (list, tuple) and len(tensors) == 1 else tensors
+                if type(loss) is tensor:
+                    (live.training or training_of(live)).backward(loss)
+            except Exception as error:
+                live.failed("a training loss", error)
+        running = True
         try:
             original(tensors, *args, **kwargs)
         except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
+            leave_out_this_frame(error)
             raise
         finally:
             if outermost:
                 running = False
-        if outermost and live is not None:
-            training = live.training
-            if training is not None and training.after_backward.functions:
-                training.after_backward.tell()
+        if live is not None and live.training is not None and live.training.after_backward.functions:
+            live.training.after_backward.tell()
 
     torch.autograd.backward = backward
 
 
-def _note_loss(live: Session, torch: Any, tensors: Any) -> None:
-    try:
-        loss = tensors[0] if type(tensors) in (list, tuple) and len(tensors) == 1 else tensors
-        if type(loss) is torch.Tensor and loss.numel() == 1:
-            (live.training or training_of(live)).backward(loss)
-    except Exception as error:
-        live.failed("a training loss", error)
-
-
-def _scaled(_live: Session, scaled: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+def _scaled(live: Session, scaled: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     """Remembers the loss behind the scaled one, on which mixed precision calls `backward`."""
     loss = args[1] if len(args) > 1 else None
     if scaled is not loss and hasattr(loss, "backward"):
         scaled._hpkb_unscaled = loss
-
-
-def _opened(live: Session, iterator: Any, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    loader = args[0]
-    iterator._hpkb_use = training_of(live).loaders.use(loader)
-    if not loader.persistent_workers:  # those hold their iterator, and a circle would keep the workers alive
-        iterator._hpkb_loader = loader  # a loader without a name would be gone before its first batch
-
-
-def _watch_batches(iterators: Any) -> None:
-    original: Callable[[Iterator[Any]], Any] = iterators.__next__
-
-    @functools.wraps(original)
-    def __next__(self: Any) -> Any:
-        self._hpkb_asked_at = asked_at = perf_counter()
-        try:
-            batch = original(self)
-        except BaseException as error:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next
-            if isinstance(error, StopIteration):
-                self._hpkb_waited = perf_counter() - asked_at
-                _note_batch(self, exhausted=True)
-            raise
-        self._hpkb_waited = perf_counter() - asked_at
-        _note_batch(self, exhausted=False)
-        return batch
-
-    iterators.__next__ = __next__
-
-
-def _note_batch(iterator: Any, exhausted: bool) -> None:
-    live = current()
-    use = getattr(iterator, "_hpkb_use", None)
-    if live is None or use is None:
-        return
-    try:
-        training = live.training or training_of(live)
-        if not exhausted:
-            training.loaders.drawn(use)
-        elif use.role is None:
-            training.loaders.evaluated(use)
-        training.after_batch.tell(use, iterator, exhausted)
-    except Exception as error:
-        live.failed("a batch", error)
+        training_of(live).scales = True

@@ -84,11 +84,12 @@ class Training:
         self.before_backward = Listeners(live)  # told the loss, unscaled
         self.after_backward = Listeners(live)  # told nothing; of a backward pass that raised not at all
         self.at_begin = Listeners(live)  # told an optimizer and its number (from 1), at its first step, after it ran
-        self.after_batch = Listeners(live)  # told a DataLoader's use, its iterator, and whether that is exhausted
+        self.after_batch = Listeners(live)  # told what a batch was drawn from, and whether that is exhausted
         self.after_step = Listeners(live)  # told the leading optimizer and the step, after it ran and was recorded
         self.created: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
         self._tracks: dict[int, Track] = {}
         self.passes = 0  # backward passes since the last step of any optimizer
+        self.scales = False  # whether mixed precision calls `backward` on a loss that it has scaled
         self.with_step: dict[str, Measured] = {}  # what a feature has recorded along with the next step
         self.clipping: Any = None  # the record of the script's own clipping, made by its first call
         self.clip_measures_norm = False  # whether the script's own clipping tells the gradient norm
@@ -127,15 +128,19 @@ class Training:
                 self._live.failed(getattr(function, "__qualname__", "a listener"), error)
 
     def backward(self, loss: Any) -> None:
-        """Takes note of a backward pass from `loss`, before it runs."""
-        loss = getattr(loss, "_hpkb_unscaled", loss)  # mixed precision calls it on a scaled one
+        """Takes note of a backward pass from `loss`, before it runs; one from more than one number is no loss."""
+        if self.scales:
+            loss = getattr(loss, "_hpkb_unscaled", loss)
+        try:
+            value = read(self._torch, loss)
+        except RuntimeError:
+            return
         self.passes += 1
         latest = self.loaders.latest
         if latest is not None and latest.role != "training":
             self.loaders.trained()
         if self._live.step < SETTLED:
             self._accumulation.passed(loss)
-        value = read(self._torch, loss)
         if value is not None:
             self._losses.append(value)
         if self.before_backward.functions:
@@ -150,8 +155,7 @@ class Training:
         if not track.number:
             return
         leads = track.stepped_at == live.step
-        if leads:
-            live.step += 1
+        live.step += leads
         track.stepped_at = live.step
         track.steps += 1
         losses, passes = self._losses, self.passes
@@ -165,8 +169,7 @@ class Training:
         values: dict[str, float] = {}
         groups = optimizer.param_groups
         if len(groups) != track.groups:
-            live.params(describe_added(optimizer, track.groups, _prefix(track.number)), "optimizer")
-            track.groups = len(groups)
+            self._groups_added(track, optimizer)
         rate = groups[track.main]["lr"]
         if type(rate) is not float:
             rate = number(rate)
@@ -179,12 +182,18 @@ class Training:
                     track.rates()
         late: LateValues = {}
         if losses and type(losses[0]) is float:  # all come from one device
-            mean = losses[0] if len(losses) == 1 else _mean(losses)
-            values[loss_name] = mean * self._accumulation.factor
+            values[loss_name] = (losses[0] if len(losses) == 1 else _mean(losses)) * self._accumulation.factor
         elif losses:
             late[loss_name] = (losses, self._accumulation.factor, None)
         if self.with_step:
-            self._take_measured("" if leads else f".{track.number}", values, late)
+            measured, self.with_step = self.with_step, {}
+            for name, (reading, then) in measured.items():
+                if type(reading) is not float or not leads:
+                    self._take_measured(name, reading, then, "" if leads else f".{track.number}", values, late)
+                    continue
+                values[name] = reading
+                if then is not None:
+                    then(reading)
         if late or self._waiting:
             self._waiting.append(Waiting(live.step, time.time(), values, late))
             self._deliver()
@@ -244,6 +253,11 @@ class Training:
         self.at_begin.tell(optimizer, number)
         return track
 
+    def _groups_added(self, track: Track, optimizer: Any) -> None:
+        """Records the parameter groups that an optimizer was given after its first step."""
+        self._live.params(describe_added(optimizer, track.groups, _prefix(track.number)), "optimizer")
+        track.groups = len(optimizer.param_groups)
+
     def _wraps_another(self, optimizer: Any) -> bool:
         """Whether one of the optimizers already known, which has just stepped, is an attribute of this one."""
         tracks = [self._tracks.get(id(value)) for value in vars(optimizer).values()]
@@ -257,18 +271,14 @@ class Training:
         if self._live.step == SETTLED:
             self._accumulation.conclude()
 
-    def _take_measured(self, suffix: str, values: dict[str, float], late: LateValues) -> None:
+    def _take_measured(
+        self, name: str, reading: Reading, then: Then, suffix: str, values: dict[str, float], late: LateValues
+    ) -> None:
         """Adds what was measured since the last step to the values of this one, which leads if it has no suffix."""
-        measured, self.with_step = self.with_step, {}
-        for name, (reading, then) in measured.items():
-            if suffix:
-                then = None
-            if type(reading) is not float:
-                late[name + suffix] = ([reading], 1.0, then)
-                continue
+        if type(reading) is float:
             values[name + suffix] = reading
-            if then is not None:
-                then(reading)
+        else:
+            late[name + suffix] = ([reading], 1.0, None if suffix else then)
 
     def _deliver(self, deadline: float = 0.0) -> None:
         """Writes the points that have arrived, in the order of the steps; until a deadline it waits for the others."""
