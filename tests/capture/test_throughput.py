@@ -41,6 +41,26 @@ def test_passes_through_the_data(ran: Captured) -> None:
     assert (tags(ran)["hpkb.epochs_seen"], ran.curve("epoch")) == ("4", [(20, 4.0)])
 
 
+def test_a_look_at_the_training_data_is_no_pass_through_it(run: Run) -> None:
+    code = (
+        "import torch\n"
+        "from torch.utils.data import DataLoader, TensorDataset\n"
+        "model = torch.nn.Linear(3, 1)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), 0.1)\n"
+        "loader = DataLoader(TensorDataset(torch.randn(20, 3)), 4)\n"
+        "for epoch in range(3):\n"
+        "    for (inputs,) in loader:\n"
+        "        optimizer.zero_grad()\n"
+        "        model(inputs).square().mean().backward()\n"
+        "        optimizer.step()\n"
+        "    with torch.no_grad():\n"
+        "        print('loss', sum(model(inputs).square().mean().item() for (inputs,) in loader))\n"
+    )
+    told = tags(run("-c", code))
+    assert told["hpkb.epochs_seen"] == "3"
+    assert float(told["hpkb.time.evaluation_seconds"]) > 0
+
+
 def test_memory(ran: Captured) -> None:
     ((_, peak),) = ran.curve("peak_memory_gib")
     assert 0.05 < peak < 4
