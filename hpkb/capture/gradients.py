@@ -2,7 +2,13 @@
 
 The noise scale is that of the weights of linear, convolution and embedding layers that `split_batch` can see. Where
 those are less than half of what the optimizer trains, or where one step has backward passes of different losses,
-there is none. All samples together are to cost 0.5% of the steps' time; `pacing` says what k follows.
+there is none. All samples together are to cost 0.5% of the steps' time; `pacing` says what k follows, and `rotation`
+which layers one sample looks at.
+
+Two batch sizes are needed. The small one is an example, or a few, of the first backward pass of a step: micro-batches
+and ranks are larger, and a gradient of theirs says less of tr(Σ) than the many examples in it. The large one is the
+whole step as far as this process sees it: all of its micro-batches where it accumulates some, as ‖g‖² of so many more
+examples says that much more of ‖G‖².
 """
 
 from __future__ import annotations
@@ -10,48 +16,23 @@ from __future__ import annotations
 import collections
 import sys
 import time
+import weakref
 from typing import Any, Optional, Union  # torch has imported it by now
 
+from .gradient_norm import gradient_norm
+from .gradient_sample import Reading, Sample
 from .loader import world_size
-from .losses import Late, read
+from .losses import read
 from .noise_scale import Estimate, NoiseScale
 from .pacing import Pace
-from .split_batch import Graph, Pieces, batch_of, graph_of, watch
+from .rotation import Rotation, Turn
+from .split_batch import Pieces, watch
 
 _ON_GPU = 1 / 6  # of a step's work that a sample takes at most: half of the weights' gradients, a third of a step
-_COVERED = 0.5  # of the trained parameters, at least
 _TRIES = 5  # samples in a row without a result, after which there will be none
 _FIRST = 1  # the step after which sampling begins; the very first one is slow for many reasons
-_SPACING, _CLOSEST = 0.02, 10  # between two points of the noise scale, as a share of the steps so far and in steps
+_SPACING, _CLOSEST = 0.02, 10  # between two points of a curve, as a share of the steps so far and in steps
 _NEVER = 1 << 62
-
-Reading = Union[float, Late]
-
-
-class Sample:
-    """A sampled step on its way."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.began = 0.0  # all times in seconds
-        self.cost = 0.0
-        self.share = 0.0  # of a step that the device works for it, at most
-        self.passes = 1
-        self.drawn: Optional[int] = None  # batches, up to its first backward pass
-        self.n = 0  # examples
-        self.told: list[Pieces] = []
-        self.handles: list[Any] = []
-        self.root: list[Any] = []  # the gradient that the loss itself came with: the scale of mixed precision
-        self.readings: list[Reading] = []  # of the mean product and the squared norm
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether what was measured has arrived."""
-        return all(not isinstance(reading, Late) or reading.ready for reading in self.readings)
-
-    def values(self) -> list[float]:
-        """Returns the mean product and the squared norm, once they have arrived."""
-        return [reading.value() if isinstance(reading, Late) else reading for reading in self.readings]
 
 
 class Gradients:
@@ -61,13 +42,14 @@ class Gradients:
         self._training, self._live, self._torch = training, training.live, training.torch
         self._noise = NoiseScale()
         self._pace = Pace()
-        self._weights: dict[int, int] = {}  # sizes by `id`
+        self._rotation = Rotation(training.torch, {})
         self._alone = True  # whether no other optimizer was seen
         self._dormant_until = _NEVER  # the number of steps taken before which nothing is to be done
         self._sample: Optional[Sample] = None
         self._late: collections.deque[Sample] = collections.deque()
         self._fruitless = 0
         self._told_at = 0
+        self._norm_at = -_CLOSEST
         training.at_begin.add(self._begin)
 
     def _begin(self, optimizer: Any, number: int) -> None:
@@ -75,7 +57,7 @@ class Gradients:
             self._alone = False
         elif not self._live.rank:  # the other ranks record no curves
             trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-            self._weights = {id(p): p.numel() for p in trained}
+            self._rotation = Rotation(self._torch, {id(p): p.numel() for p in trained})
             self._dormant_until = _FIRST
             self._training.before_backward.add(self._before)
             self._live.closing.append(self._finish)
@@ -93,98 +75,115 @@ class Gradients:
             self._sample = None
             self._pace.took(sample.cost, max(now - sample.began - sample.cost, 1e-9), sample.share)
             self._dormant_until = taken + self._pace.interval(taken) - 1
+            if self._fruitless >= _TRIES:  # only the norm is left to be measured
+                self._dormant_until = max(self._dormant_until, _next(self._norm_at) - 1)
 
     def _start(self, loss: Any, step: int, now: float) -> None:
         sample = self._sample = Sample(step)
         sample.began = now
         self._training.after_step.add(self._stepped)
         if self._fruitless < _TRIES and self._can_watch(loss):
-            self._watch(loss, sample)
+            turn = self._rotation.turn(loss, self._batch_size())
+            if turn is not None:
+                self._watch(loss, sample, turn)
         sample.cost += time.perf_counter() - now
 
     def _can_watch(self, loss: Any) -> bool:
-        if loss.grad_fn is None or not (loss.is_cpu or loss.is_cuda):
-            return False
         compiled = sys.modules.get("torch._dynamo.compiled_autograd")
-        if getattr(compiled, "compiled_autograd_enabled", False):
+        is_compiled = getattr(compiled, "compiled_autograd_enabled", False)
+        if loss.grad_fn is None or is_compiled or not (loss.is_cpu or loss.is_cuda):
             return False
         return loss.is_cpu or not self._torch.cuda.is_current_stream_capturing()
 
-    def _watch(self, loss: Any, sample: Sample) -> None:
-        """Has the layers behind a loss tell of their gradients, if they make up most of the model."""
-        graph = graph_of(loss, self._weights)
-        n = sample.n = self._examples(graph) or 0
-        if n < 2:
-            return
+    def _watch(self, loss: Any, sample: Sample, turn: Turn) -> None:
+        """Has the layers whose turn it is tell of their gradients."""
         use = self._training.loaders.latest
         sample.drawn = None if use is None else use.drawn
+        sample.batch = sample.n = turn.n
 
         def tell(result: Union[Pieces, Exception], seconds: float) -> None:
             sample.cost += seconds
             if isinstance(result, Pieces):
                 sample.told.append(result)
 
-        covered = 0
-        for layer in graph.layers:
-            handle = watch(self._torch, layer, n, sample.step, tell)
-            if handle is not None:
-                sample.handles.append(handle)
-                covered += self._weights[id(layer.weight)]
-        if covered < _COVERED * sum(self._weights.values()):
-            _release(sample)
-            return
-        sample.share = 0.0 if loss.is_cpu else _ON_GPU
+        for layer in turn.layers:
+            handle = watch(self._torch, layer, turn.n, turn.round, tell)
+            if handle is None:
+                sample.release()
+                return
+            sample.handles.append(handle)
+        if self._passes() > 1 and all(_is_empty(layer.weight.grad) for layer in turn.layers):
+            sample.weights = [weakref.ref(layer.weight) for layer in turn.layers]
+        sample.share = 0.0 if loss.is_cpu else _ON_GPU * turn.share
         sample.handles.append(loss.grad_fn.register_prehook(lambda came: sample.root.append(came[0])))
         self._training.after_backward.add(self._passed)
 
-    def _examples(self, graph: Graph) -> Optional[int]:
-        """Returns the examples of the batch: as the loader says, otherwise as shapes do."""
-        size = self._batch_size()
-        if size is None:
-            return batch_of(graph)
-        if graph.attended and all(seen % size for seen in graph.attended):
-            return None  # another batch than usual, such as the last one of an epoch
-        return size
+    def _passes(self) -> int:
+        """Returns how many backward passes make a step, once it is known; 1 until then."""
+        return self._training._accumulation.passes or 1
 
     def _batch_size(self) -> Optional[int]:
         use = self._training.loaders.latest
         return use.batch_size if use is not None and use.role == "training" else None
 
     def _passed(self) -> None:
-        """Puts together what the layers told during the backward pass that has just ended."""
+        """Puts together what was told during the first backward pass of a step, or measures it after the last one."""
         now, sample = time.perf_counter(), self._sample
-        self._training.after_backward.remove(self._passed)
         if sample is None:
+            self._training.after_backward.remove(self._passed)
             return
-        expected = len(sample.handles) - 1
-        _release(sample)
-        if len(sample.told) == expected and sample.root and sample.root[0] is not None:
-            self._sum(sample)
-        sample.told, sample.root = [], []
+        if sample.passes == 1:
+            self._end_of_first(sample)
+        if not sample.weights or sample.passes == self._passes():
+            self._training.after_backward.remove(self._passed)
+            if sample.weights and sample.readings:
+                self._take_whole(sample)
+            sample.root = []
         sample.cost += time.perf_counter() - now
 
-    def _sum(self, sample: Sample) -> None:
-        torch = self._torch
-        root = sample.root[0].detach()
-        columns = list(zip(*sample.told))
+    def _end_of_first(self, sample: Sample) -> None:
+        expected = len(sample.handles) - 1
+        sample.release()
+        told, sample.told = sample.told, []
+        if len(told) == expected and sample.root and sample.root[0] is not None:
+            sample.root[0] = sample.root[0].detach()
+            factor = self._training._accumulation.factor  # undoes the script's division of its loss
+            sample.readings = [self._reading(sample, list(column), factor) for column in zip(*told)]
+
+    def _take_whole(self, sample: Sample) -> None:
+        """Takes the squared norm of the mean gradient of all micro-batches in place of the first one's."""
+        torch, passes = self._torch, self._passes()
+        weights = [weight() for weight in sample.weights]
+        gradients = [None if weight is None else weight.grad for weight in weights]
+        norms = [torch.linalg.vector_norm(g.detach(), dtype=torch.float32) for g in gradients if g is not None]
+        if len(norms) == len(weights):
+            squares = [norm.item() ** 2 if norm.is_cpu else norm.square() for norm in norms]
+            whole = self._reading(sample, squares, self._training._accumulation.factor / passes)
+            sample.readings[1], sample.n = whole, sample.n * passes
+
+    def _reading(self, sample: Sample, parts: list[Any], factor: float) -> Reading:
+        """Returns a sum over layers, in units of the squared gradient of the mean loss, now or later."""
+        torch, root = self._torch, sample.root[0]
         if root.is_cpu:
-            scale = float(root) ** 2 or float("nan")
-            sample.readings = [sum(column) / scale for column in columns]
-            return
+            return float(sum(parts)) * factor**2 / (float(root) ** 2 or float("nan"))
         with torch.no_grad():
-            square = root.float().square()
-            readings = [read(torch, torch.stack(column).sum() / square) for column in columns]
-        sample.readings = [reading for reading in readings if reading is not None]
+            reading = read(torch, torch.stack(parts).sum() * factor**2 / root.float().square())
+        return float("nan") if reading is None else reading
 
     def _stepped(self, optimizer: Any, step: int) -> None:
         now, sample = time.perf_counter(), self._sample
         self._training.after_step.remove(self._stepped)
         if sample is None or sample.step != step:
             return
-        if not getattr(self._training, "clip_measures_norm", False):
+        if sample.weights:
+            self._training.after_backward.remove(self._passed)
+            sample.weights, sample.root = [], []
+        if step >= _next(self._norm_at) and not getattr(self._training, "clip_measures_norm", False):
+            self._norm_at = step
             self._record_norm(optimizer, step)
-        if len(sample.readings) == 2 and self._is_one_batch(sample):
+        if sample.readings and self._is_one_batch(sample):
             self._late.append(sample)
+            self._rotation.succeeded()
             self._fruitless = 0
         else:
             self._fruitless += 1
@@ -201,14 +200,10 @@ class Gradients:
         return self._alone and (by_loader or self._training._accumulation.factor == sample.passes)
 
     def _record_norm(self, optimizer: Any, step: int) -> None:
-        held = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        gradients = [gradient for gradient in held if gradient is not None]
-        norm = _norm(self._torch, gradients)
-        if norm is None:
-            return
-        if norm.is_cuda:
+        norm = gradient_norm(self._torch, optimizer)
+        if norm is not None and norm.is_cuda:
             self._training.log_later(step, "grad_norm", norm)
-        else:
+        elif norm is not None:
             self._live.points(step, {"grad_norm": float(norm)})
 
     def _arrive(self) -> None:
@@ -216,11 +211,12 @@ class Gradients:
         latest = None
         while self._late and self._late[0].is_ready:
             sample = self._late.popleft()
-            product, squared_norm = sample.values()
-            square = sample.n * squared_norm - (sample.n - 1) * product
-            if self._noise.add(sample.step, sample.n, product, square, self._population()):
+            trace, squared_norm = sample.values()
+            product = squared_norm - trace / sample.n
+            of_all = self._rotation.add(product, product + trace)
+            if of_all is not None and self._noise.add(sample.step, sample.n, *of_all, self._population()):
                 latest = sample
-        if latest is not None and latest.step >= self._told_at + max(_CLOSEST, _SPACING * latest.step):
+        if latest is not None and latest.step >= _next(self._told_at):
             self._tell(latest)
 
     def _tell(self, sample: Sample) -> None:
@@ -229,7 +225,7 @@ class Gradients:
             return
         self._told_at = sample.step
         if self._batch_size() is None:
-            batch = sample.n * sample.passes * world_size(self._torch)
+            batch = sample.batch * sample.passes * world_size(self._torch)
             values = {"gradient_noise_ratio": estimate.noise_scale / batch}
         else:
             values = _points(estimate)
@@ -253,6 +249,11 @@ class Gradients:
         self._arrive()
 
 
+def _next(last: int) -> int:
+    """Returns the step from which on a curve with a point at the last one has room for another."""
+    return int(max(last + _CLOSEST, last * (1 + _SPACING)))
+
+
 def _points(estimate: Estimate) -> dict[str, float]:
     return {
         "gradient_noise_scale": estimate.noise_scale,
@@ -261,24 +262,6 @@ def _points(estimate: Estimate) -> dict[str, float]:
     }
 
 
-def _release(sample: Sample) -> None:
-    """Takes the hooks off the graph, which the script may keep."""
-    handles, sample.handles = sample.handles, []
-    for handle in handles:
-        handle.remove()
-
-
-def _norm(torch: Any, gradients: list[Any]) -> Any:
-    """Returns the norm of all gradients together as a scalar tensor; None where some are sparse, sharded or complex."""
-    kinds = {(type(g), g.layout, g.device, g.dtype) for g in gradients}
-    if len({device for _, _, device, _ in kinds}) != 1 or any(
-        of != torch.Tensor or layout != torch.strided or device.type not in ("cpu", "cuda") or dtype.is_complex
-        for of, layout, device, dtype in kinds
-    ):
-        return None
-    with torch.no_grad():
-        if all(dtype == torch.float32 for _, _, _, dtype in kinds):
-            norms = torch._foreach_norm(gradients)
-        else:
-            norms = [torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]
-        return torch.linalg.vector_norm(torch.stack(norms))
+def _is_empty(gradient: Any) -> bool:
+    """Whether nothing has been added to a gradient yet, as far as the processor can tell without waiting."""
+    return gradient is None or (gradient.is_cpu and not gradient.any().item())

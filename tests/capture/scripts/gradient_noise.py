@@ -66,7 +66,8 @@ def main():
 main()
 if not {"recurrent", "nothing_finite"} & set(way):
     with torch.no_grad():
-        each = (model(x) - y)[:, :, None] * x[:, None]
+        each = 2 / y.shape[1] * (model(x) - y)[:, :, None] * x[:, None]
         mean = each.mean(0)
         trace = (each - mean).square().sum((1, 2)).mean()
+        print(f"trace={trace.item()!r}")
         print(f"true={(trace / mean.square().sum()).item()!r}")
