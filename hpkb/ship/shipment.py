@@ -68,6 +68,7 @@ class Shipment:
                 before = position
                 if channel is not None and channel.batch.full:
                     sent += self._flush()
+            self._read[file] = reader.position  # behind what says nothing by itself, as the names of points to come
         self._settle()
         self._channels.remind()
         sent += self._flush()
@@ -78,6 +79,7 @@ class Shipment:
     def finish(self) -> int:
         """Sends the rest, gives each run its end and removes the spool files; returns how many points were sent."""
         sent = self.advance()
+        self._conclude_streams()
         trainings = self._channels.trainings
         trainings.conclude()
         self._settle()
@@ -204,6 +206,16 @@ class Shipment:
             keep_points = not self._run.settings.full_metrics
             compaction.compact(reader, positions.get(Path(reader.path).name, 0), keep_points)
 
+    def _conclude_streams(self) -> None:
+        """Takes what is left of a record at the end of a stream for damage, where its writer is not there any more."""
+        for reader in self._readers.values():
+            if self._is_left(Path(reader.path)):
+                reader.conclude()
+
+    def _is_left(self, spool: Path) -> bool:
+        """Whether nobody writes a spool any more."""
+        return spool.name in self._witness.ends or not writer_alive(self._run, spool)
+
     def _damage(self) -> dict[str, str]:
         damage = [reader.damage for reader in self._readers.values() if reader.damage]
         return {"hpkb.spool.damage": "; ".join(damage)} if damage else {}
@@ -216,7 +228,7 @@ class Shipment:
                 continue
             if reader.damage:
                 compaction.put_aside(spool)
-            elif spool.name in self._witness.ends or not writer_alive(self._run, spool):
+            elif self._is_left(spool):
                 self._remove(spool.name, reader)
 
     def _remove(self, file: str, reader: SpoolReader) -> None:

@@ -204,6 +204,17 @@ def test_a_length_that_reaches_beyond_the_end_is_damage_once_nobody_writes(
     assert file.with_name(f"{file.name}.damaged").exists(), "what follows can still be saved by hand"
 
 
+def test_a_last_record_that_was_cut_is_told_once_nobody_writes(new_place: NewPlace) -> None:
+    place = new_place()
+    file = damaged_run(place.spool, place.uri, "cut", {})
+    file.write_bytes(file.read_bytes()[:-5])
+    place.sync()
+    [run] = Truth(place.uri).runs().values()
+    assert len(run.points) == POINTS
+    assert "bytes from there on cannot be read" in run.tags["hpkb.spool.damage"]
+    assert file.with_name(f"{file.name}.damaged").exists()
+
+
 def test_positions_that_are_damaged_are_taken_for_none(new_place: NewPlace) -> None:
     """The run is then sent once more, into the same MLflow run, where nothing is there twice."""
     place = new_place()

@@ -72,7 +72,8 @@ def test_a_file_that_may_not_grow_costs_points_not_the_job(new_place: NewPlace) 
     assert kept == list(range(1, len(kept) + 1))
     assert 1000 < len(kept) < STEPS
     assert (run.status, run.reason) == ("FAILED", "exit status 7")
-    print(f"{len(kept)} of {STEPS} points kept", run.tags.get("hpkb.spool.dropped"), run.tags.get("hpkb.spool.damage"))
+    print(f"{len(kept)} of {STEPS} points kept")
+    assert int(run.tags["hpkb.spool.dropped"]) == STEPS - len(kept)
 
 
 def test_a_disk_that_fills_up_costs_points_not_the_job_and_is_told(new_place: NewPlace, mount: Mount) -> None:
@@ -92,6 +93,7 @@ def test_a_disk_that_fills_up_costs_points_not_the_job_and_is_told(new_place: Ne
     print(f"{len(kept)} of {STEPS} points kept")
     assert kept == list(range(1, len(kept) + 1))
     assert 1000 < len(kept) < STEPS
+    assert int(run.tags["hpkb.spool.dropped"]) == STEPS - len(kept)
 
 
 def test_room_for_the_end_means_that_the_loss_is_counted(new_place: NewPlace, mount: Mount) -> None:
