@@ -64,7 +64,7 @@ def test_the_supervisor_puts_the_spool_on_the_disk_and_the_job_does_not(
     tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(durability, "_sync", synced.append)
+    monkeypatch.setattr(durability, "to_disk", synced.append)
     monkeypatch.setattr(os, "fsync", lambda _descriptor: pytest.fail("not for the spool"))
     folder = tmp_path / "run"
     folder.mkdir()

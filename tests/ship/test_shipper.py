@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from hpkb.capture.spool import FRAME, MAGIC, VALUE
+from hpkb.capture.spool import POINTS as POINT
 from hpkb.errors import TrackingError
 from hpkb.ship import supervise
 from hpkb.ship.rundir import Progress, RunDir, unshipped
@@ -264,6 +266,25 @@ def test_a_deleted_experiment_is_one_sentence(store_uri: str) -> None:
     MlflowClient(store_uri).delete_experiment(store.experiment("old"))
     with pytest.raises(TrackingError, match="restore -x"):
         store.experiment("old")
+
+
+@pytest.mark.parametrize("bytes_kept", ["those of the opened file", "those before the first point"])
+def test_a_process_that_is_killed_before_its_first_point_leaves_nothing_to_ship(
+    new_run: NewRun, store_uri: str, bytes_kept: str
+) -> None:
+    """Between the names of its points and the points, or right after it has opened its file."""
+    run = new_run()
+    spool = process_spool(run)
+    spool.points(1, time.time(), {"train_loss": 1.0})
+    spool.close()
+    [file] = run.path.glob("process-*.spool")
+    point = FRAME.size + POINT.size + VALUE.size
+    file.write_bytes(MAGIC if "opened" in bytes_kept else file.read_bytes()[:-point])
+    end(run, "KILLED", "SIGKILL")
+    Shipper(store_uri).finish(run)
+    assert not run.to_ship()
+    assert not list(run.path.glob("*.spool*"))
+    assert "hpkb.spool.damage" not in table(store_uri, "tags")
 
 
 def test_a_new_store_has_the_rights_that_its_user_gives_to_new_files(tmp_path: Path) -> None:
