@@ -32,6 +32,7 @@ _ON_GPU = 1 / 6  # of a step's work that a sample takes at most: half of the wei
 _TRIES = 5  # samples in a row without a result, after which there will be none
 _FIRST = 1  # the step after which sampling begins; the very first one is slow for many reasons
 _SPACING, _CLOSEST = 0.02, 10  # between two points of a curve, as a share of the steps so far and in steps
+_BETWEEN = 4  # samples from one of the gradient norm to the next, where the noise scale is sampled too
 _NEVER = 1 << 62
 
 
@@ -50,6 +51,8 @@ class Gradients:
         self._fruitless = 0
         self._told_at = 0
         self._norm_at = -_CLOSEST
+        self._samples = 0
+        self._counted = (0, 0.0)  # the step up to which the pace knows the time, and when that ended
         training.at_begin.add(self._begin)
 
     def _begin(self, optimizer: Any, number: int) -> None:
@@ -59,6 +62,7 @@ class Gradients:
             trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             self._rotation = Rotation(self._torch, {id(p): p.numel() for p in trained})
             self._dormant_until = _FIRST
+            self._counted = self._live.step + 1, time.perf_counter()  # the first one has just ended
             self._training.before_backward.add(self._before)
             self._live.closing.append(self._finish)
 
@@ -73,7 +77,10 @@ class Gradients:
             sample.passes += 1
         else:  # the step after the sampled one
             self._sample = None
-            self._pace.took(sample.cost, max(now - sample.began - sample.cost, 1e-9), sample.share)
+            steps, since = sample.step - self._counted[0], now - self._counted[1] - sample.cost
+            own = now - sample.began - sample.cost  # a sampled step is slower than others, beyond what is measured
+            self._pace.took(sample.cost, max(min(own, since / steps), 1e-9), sample.share)
+            self._counted = sample.step, now
             self._dormant_until = taken + self._pace.interval(taken) - 1
             if self._fruitless >= _TRIES:  # only the norm is left to be measured
                 self._dormant_until = max(self._dormant_until, _next(self._norm_at) - 1)
@@ -178,9 +185,9 @@ class Gradients:
         if sample.weights:
             self._training.after_backward.remove(self._passed)
             sample.weights, sample.root = [], []
-        if step >= _next(self._norm_at) and not getattr(self._training, "clip_measures_norm", False):
-            self._norm_at = step
+        if self._fruitless or self._samples % _BETWEEN == 0:  # it takes a fifth of a sample's time
             self._record_norm(optimizer, step)
+        self._samples += 1
         if sample.readings and self._is_one_batch(sample):
             self._late.append(sample)
             self._rotation.succeeded()
@@ -200,6 +207,9 @@ class Gradients:
         return self._alone and (by_loader or self._training._accumulation.factor == sample.passes)
 
     def _record_norm(self, optimizer: Any, step: int) -> None:
+        if step < _next(self._norm_at) or self._training.clip_measures_norm:
+            return
+        self._norm_at = step
         norm = gradient_norm(self._torch, optimizer)
         if norm is not None and norm.is_cuda:
             self._training.log_later(step, "grad_norm", norm)

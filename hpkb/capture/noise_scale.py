@@ -13,6 +13,9 @@ scale at a typical step is many times the ratio of the means over the steps arou
 blocks, as many as the noise allows, and of those the medians. A block has no fewer than about 128 examples where it
 can, as the examples' own gradients have long tails, so that the typical small batch holds none of the hard ones that
 make up most of ‖G‖² and tr(Σ).
+
+Nothing is told while ‖G‖² is known to less than 50%. Where the noise scale is ten times the batch, that takes some
+hundred samples; such trainings of a thousand steps of 1 ms, in 0.5% of whose time there are six to fifteen, have none.
 """
 
 from __future__ import annotations
