@@ -33,7 +33,6 @@ _TRIES = 5  # samples in a row without a result, after which there will be none
 _FIRST = 1  # the step after which sampling begins; the very first one is slow for many reasons
 _SPACING, _CLOSEST = 0.02, 10  # between two points of a curve, as a share of the steps so far and in steps
 _BETWEEN = 4  # samples from one of the gradient norm to the next, where the noise scale is sampled too
-_NEVER = 1 << 62
 
 
 class Gradients:
@@ -45,7 +44,6 @@ class Gradients:
         self._pace = Pace()
         self._rotation = Rotation(training.torch, {})
         self._alone = True  # whether no other optimizer was seen
-        self._dormant_until = _NEVER  # the number of steps taken before which nothing is to be done
         self._sample: Optional[Sample] = None
         self._late: collections.deque[Sample] = collections.deque()
         self._fruitless = 0
@@ -61,15 +59,16 @@ class Gradients:
         elif not self._live.rank:  # the other ranks record no curves
             trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             self._rotation = Rotation(self._torch, {id(p): p.numel() for p in trained})
-            self._dormant_until = _FIRST
             self._counted = self._live.step + 1, time.perf_counter()  # the first one has just ended
-            self._training.before_backward.add(self._before)
+            self._training.after(_FIRST, self._wake)
             self._live.closing.append(self._finish)
+
+    def _wake(self, _step: int) -> None:
+        """Listens from the next backward pass on; between samples no step pays for being asked."""
+        self._training.before_backward.add(self._before)
 
     def _before(self, loss: Any) -> None:
         taken = self._live.step
-        if taken < self._dormant_until:
-            return
         now, sample = time.perf_counter(), self._sample
         if sample is None:
             self._start(loss, taken + 1, now)
@@ -81,9 +80,12 @@ class Gradients:
             own = now - sample.began - sample.cost  # a sampled step is slower than others, beyond what is measured
             self._pace.took(sample.cost, max(min(own, since / steps), 1e-9), sample.share)
             self._counted = sample.step, now
-            self._dormant_until = taken + self._pace.interval(taken) - 1
+            due = taken + self._pace.interval(taken) - 1
             if self._fruitless >= _TRIES:  # only the norm is left to be measured
-                self._dormant_until = max(self._dormant_until, _next(self._norm_at) - 1)
+                due = max(due, _next(self._norm_at) - 1)
+            if due > taken:
+                self._training.before_backward.remove(self._before)
+                self._training.after(due, self._wake)
 
     def _start(self, loss: Any, step: int, now: float) -> None:
         sample = self._sample = Sample(step)
@@ -255,7 +257,7 @@ class Gradients:
         return len(loader.dataset) if loader is not None and whole else None
 
     def _finish(self) -> None:
-        self._dormant_until = _NEVER
+        self._training.before_backward.remove(self._before)
         self._arrive()
 
 
