@@ -89,6 +89,7 @@ def main(cfg):
 main()
 """
 COMPOSED = """
+defaults: [_self_, {override hydra/job_logging: disabled}]
 lr: 0.1
 model: {width: 8, again: "${model.width}", name: "w${.width}", missing: "???"}
 api_key: do-not-tell
