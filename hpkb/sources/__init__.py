@@ -86,14 +86,21 @@ def open_source(uri: str) -> Source:
 
     Raises SourceError where there is no store, where it cannot be read, or where its kind is not supported.
     """
-    from hpkb.sources.mlflow_sqlite import MlflowSqlite
-
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] == "sqlite":
-        return MlflowSqlite(_sqlite_path(uri))
+        return _sqlite_store(_sqlite_path(uri))
     if scheme in ("", "file") and Path(uri.removeprefix("file://")).suffix in (".db", ".sqlite", ".sqlite3"):
-        return MlflowSqlite(Path(uri.removeprefix("file://")))
-    raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give an MLflow SQLite store: sqlite:///mlflow.db")
+        return _sqlite_store(Path(uri.removeprefix("file://")))
+    known = "an MLflow or Optuna SQLite store: sqlite:///mlflow.db"
+    raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
+
+
+def _sqlite_store(path: Path) -> Source:
+    """The store in a SQLite file: Optuna's where it has Optuna's tables, else MLflow's."""
+    from hpkb.sources.mlflow_sqlite import MlflowSqlite
+    from hpkb.sources.optuna_sqlite import OptunaSqlite, is_optuna
+
+    return OptunaSqlite(path) if is_optuna(path) else MlflowSqlite(path)
 
 
 def _sqlite_path(uri: str) -> Path:
