@@ -91,7 +91,11 @@ def open_source(uri: str) -> Source:
         return _sqlite_store(_sqlite_path(uri))
     if scheme in ("", "file") and Path(uri.removeprefix("file://")).suffix in (".db", ".sqlite", ".sqlite3"):
         return _sqlite_store(Path(uri.removeprefix("file://")))
-    known = "an MLflow or Optuna SQLite store: sqlite:///mlflow.db"
+    if scheme in ("", "file") and (folder := _mlflow_folder(uri)):
+        from hpkb.sources.mlflow_files import MlflowFiles
+
+        return MlflowFiles(folder)
+    known = "an MLflow or Optuna SQLite store: sqlite:///mlflow.db, or the folder of an MLflow file store: mlruns"
     raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
 
 
@@ -101,6 +105,14 @@ def _sqlite_store(path: Path) -> Source:
     from hpkb.sources.optuna_sqlite import OptunaSqlite, is_optuna
 
     return OptunaSqlite(path) if is_optuna(path) else MlflowSqlite(path)
+
+
+def _mlflow_folder(uri: str) -> Path | None:
+    """The folder of a path or file URI where it is an MLflow file store."""
+    from hpkb.sources.mlflow_files import folder_of, is_store
+
+    folder = folder_of(uri)
+    return folder if is_store(folder) else None
 
 
 def _sqlite_path(uri: str) -> Path:
