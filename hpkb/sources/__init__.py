@@ -86,19 +86,40 @@ def open_source(uri: str) -> Source:
 
     Raises SourceError where there is no store, where it cannot be read, or where its kind is not supported.
     """
-    from hpkb.sources.mlflow_sqlite import MlflowSqlite
-
     if uri.lower().startswith(("http://", "https://")):
         from hpkb.sources.mlflow_http import MlflowHttp
 
         return MlflowHttp(uri)
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] == "sqlite":
-        return MlflowSqlite(_sqlite_path(uri))
+        return _sqlite_store(_sqlite_path(uri))
     if scheme in ("", "file") and Path(uri.removeprefix("file://")).suffix in (".db", ".sqlite", ".sqlite3"):
-        return MlflowSqlite(Path(uri.removeprefix("file://")))
-    known = "an MLflow SQLite store: sqlite:///mlflow.db, or the address of an MLflow server: http://HOST:5000"
+        return _sqlite_store(Path(uri.removeprefix("file://")))
+    if scheme in ("", "file") and (folder := _mlflow_folder(uri)):
+        from hpkb.sources.mlflow_files import MlflowFiles
+
+        return MlflowFiles(folder)
+    known = (
+        "an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
+        "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE"
+    )
     raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
+
+
+def _sqlite_store(path: Path) -> Source:
+    """The store in a SQLite file: Optuna's where it has Optuna's tables, else MLflow's."""
+    from hpkb.sources.mlflow_sqlite import MlflowSqlite
+    from hpkb.sources.optuna_sqlite import OptunaSqlite, is_optuna
+
+    return OptunaSqlite(path) if is_optuna(path) else MlflowSqlite(path)
+
+
+def _mlflow_folder(uri: str) -> Path | None:
+    """The folder of a path or file URI where it is an MLflow file store."""
+    from hpkb.sources.mlflow_files import folder_of, is_store
+
+    folder = folder_of(uri)
+    return folder if is_store(folder) else None
 
 
 def _sqlite_path(uri: str) -> Path:
