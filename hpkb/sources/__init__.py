@@ -101,7 +101,7 @@ def open_source(uri: str) -> Source:
         return MlflowFiles(folder)
     known = (
         "an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
-        "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE"
+        "or the address of an MLflow server: http://HOST:5000"
     )
     raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
 
