@@ -113,7 +113,7 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         if source is None and settings.objective:
             set_objective(connection, parse_objective(settings.objective))
         sweeps = load_sweeps(connection)
-        _check_comparable(sweeps, settings)
+        _check_comparable(sweeps, ingested.source if ingested else str(settings.kb))
         base = KnowledgeBase(connection)
         if settings.dry_run:
             raise _DryRun(_report(ingested, sweeps, [], None))
@@ -143,10 +143,9 @@ def _mine_and_save(
         base.save_default(task, document["verdict"], document)
 
 
-def _check_comparable(sweeps: Sequence[Sweep], settings: AnalysisSettings) -> None:
+def _check_comparable(sweeps: Sequence[Sweep], where: str) -> None:
     if any(sweep.n_runs > 1 for sweep in sweeps):
         return
-    where = settings.source or settings.kb
     runs = sum(sweep.n_runs for sweep in sweeps)
     known = f"{runs} finished run{'' if runs == 1 else 's'}" if runs else "no finished run with an objective"
     raise SourceError(

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.postgres import Database, free_port, postgres_programs
 from tests.stores import Hpkb, write_store
 
 SHORT_LIVED = {"HPKB_LINGER": "1"}  # shippers of a test's own store, which nobody needs after it
@@ -49,3 +51,13 @@ def planted_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
     shutil.copy(empty_store, path)
     write_store(path, {"alpha": -5.0, "beta": -4.5, "gamma": -5.5}, n_runs=40)
     return path
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """A PostgreSQL server with nothing in it."""
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL's programs (initdb, postgres) are not on this machine")
+    pytest.importorskip("psycopg")
+    with Database(free_port()) as running:
+        yield running

@@ -90,6 +90,10 @@ def open_source(uri: str) -> Source:
         from hpkb.sources.mlflow_http import MlflowHttp
 
         return MlflowHttp(uri)
+    if uri.partition("://")[0].lower().partition("+")[0] == "postgresql":
+        from hpkb.sources.mlflow_postgres import MlflowPostgres
+
+        return MlflowPostgres(uri)
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] == "sqlite":
         return _sqlite_store(_sqlite_path(uri))
@@ -101,7 +105,7 @@ def open_source(uri: str) -> Source:
         return MlflowFiles(folder)
     known = (
         "an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
-        "or the address of an MLflow server: http://HOST:5000"
+        "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE"
     )
     raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.place import Place
-from tests.faults.servers import Database, Server, postgres_programs
+from tests.faults.servers import Server
+from tests.postgres import free_port
 
 NewPlace = Callable[..., Place]
 
@@ -71,20 +71,3 @@ def new_server(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
     yield start
     for server in started:
         server.kill()
-
-
-@pytest.fixture(scope="session")
-def database() -> Iterator[Database]:
-    """A PostgreSQL server with nothing in it."""
-    if postgres_programs() is None:
-        pytest.skip("PostgreSQL's programs (initdb, postgres) are not on this machine")
-    pytest.importorskip("psycopg")
-    with Database(free_port()) as running:
-        yield running
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -10,8 +10,8 @@ import pytest
 from tests.faults.conftest import NewPlace
 from tests.faults.jobs import COUNTING, Witness
 from tests.faults.place import Place
-from tests.faults.servers import Database
 from tests.faults.truth import Truth, account
+from tests.postgres import Database
 
 STEPS = 100
 

@@ -12,8 +12,9 @@ import pytest
 from tests.faults.conftest import NewPlace, free_port
 from tests.faults.place import Place, processes, wait_for
 from tests.faults.proxy import Proxy, authority
-from tests.faults.servers import Database, Server
+from tests.faults.servers import Server
 from tests.faults.truth import Truth
+from tests.postgres import Database
 
 PASSWORD = "correct-horse-battery"
 BASIC = "Basic " + base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
