@@ -14,8 +14,9 @@ blocks, as many as the noise allows, and of those the medians. A block has no fe
 can, as the examples' own gradients have long tails, so that the typical small batch holds none of the hard ones that
 make up most of ‖G‖² and tr(Σ).
 
-Nothing is told while ‖G‖² is known to less than 50%. Where the noise scale is ten times the batch, that takes some
-hundred samples; such trainings of a thousand steps of 1 ms, in 0.5% of whose time there are six to fifteen, have none.
+Nothing is told while ‖G‖² is known to less than a third of itself: of trainings where it hardly stands out, those would be told in
+which it seems larger than it is. Where the noise scale is ten times the batch, that takes hundreds of samples; trainings
+of a few thousand steps of 1 ms, in 0.5% of whose time there are some dozens, have none.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from typing import NamedTuple, Optional  # torch has imported it by now
 
 _WINDOWS = (0.85, 0.7, 0.5)  # they begin at these shares of the steps so far
 _SHORTEST = 25  # steps that they span at least
-_OUTSTANDING = 4.0  # standard errors above zero of the mean that make a shorter window do
-_FEWEST = 12  # samples without which there is no estimate
-_CLEAR = 2.0  # standard errors that the mean must be above zero: it is known to 50% then
+_FEWEST = 24  # samples without which there is no estimate
+_CLEAR = 3.0  # standard errors that the mean must be above zero: it is known to a third then
 _SIGNIFICANT = 0.7  # standard errors that a block's mean should be above zero; less gives noise, more the mean
 _EXAMPLES = 128  # of which a block's mean is worth something by itself, however noisy
 _KEPT = 400  # samples; more are merged two by two
@@ -78,7 +78,7 @@ class NoiseScale:
             if len(window) < _FEWEST:
                 continue
             significance = _significance([sample.product for sample in window])
-            if not significance >= (_CLEAR if share == _WINDOWS[-1] else _OUTSTANDING):
+            if not significance >= _CLEAR:
                 continue
             blocks = _blocks(window, significance)
             squared_norm = _typical([sample.product for sample in window], blocks)
