@@ -14,9 +14,9 @@ blocks, as many as the noise allows, and of those the medians. A block has no fe
 can, as the examples' own gradients have long tails, so that the typical small batch holds none of the hard ones that
 make up most of ‖G‖² and tr(Σ).
 
-Nothing is told while ‖G‖² is known to less than a third of itself: of trainings where it hardly stands out, those would be told in
-which it seems larger than it is. Where the noise scale is ten times the batch, that takes hundreds of samples; trainings
-of a few thousand steps of 1 ms, in 0.5% of whose time there are some dozens, have none.
+Nothing is told while ‖G‖² is known to less than a third of itself: of trainings in which it hardly stands out, those
+would be told in which it seems larger than it is. Where the noise scale is ten times the batch, that takes hundreds
+of samples; a few thousand steps of 1 ms, in 0.5% of whose time there are some dozens, tell nothing.
 """
 
 from __future__ import annotations
