@@ -236,6 +236,8 @@ def test_experiments_filter_the_fingerprints_and_the_requests(served: Served) ->
 @pytest.fixture
 def proxy(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    # The shipper's client, where other tests have imported it, has set this to none for its whole process.
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     with Proxy(free_port(), served.server.port) as made:
         yield made
 

@@ -162,7 +162,7 @@ def test_a_signal_to_the_supervisor_reaches_the_job(store_uri: str, tmp_path: Pa
     supervisor = fork(log_quietly, store_uri, job)
     wait_for(ready.exists)
     os.kill(supervisor.pid or 0, number)
-    supervisor.join(30)
+    supervisor.join(90)  # a signal that is lost shows in the status of the job, which then ends by itself
     assert supervisor.exitcode == (5 if caught else 128 + number)
     assert status(store_uri) == "KILLED"
     name = signal.Signals(number).name
@@ -187,7 +187,8 @@ spool.write({{"type": "end", "status": "FINISHED", "reason": "exit status 0", "e
     assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
     go_on.write_text("")
     wait_for(lambda: not Path(f"/proc/{ready.read_text()}").exists())
-    assert supervise.sync() == 1
+    supervise.sync()
+    assert unshipped() == []
     assert status(store_uri) == "FINISHED"
     assert rows(store_uri, "SELECT count(*) FROM metrics") == [(61,)]
 
@@ -268,7 +269,8 @@ spool.write({"type": "split", "role": "test", "dataset": "D", "n": 360, "digest"
     assert "still spooled" in said
     server(free_port)
     assert log(address, JOB) == (0, "")
-    assert supervise.sync() == 1
+    supervise.sync()  # or the first job's shipper, which still tries
+    assert unshipped() == []
     assert rows(store_uri, "SELECT count(*), sum(is_nan) FROM metrics") == [(122, 1)]
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("digits").experiment_id
