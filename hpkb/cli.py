@@ -31,6 +31,14 @@ TRACKING = click.option(
 )
 
 
+CORRECTIONS = click.option(
+    "--corrections",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the store does not say right: names, tasks, objectives. Default: hpkb.toml where there is one.",
+)
+
+
 def _format(*choices: str) -> Callable[[Command], Command]:
     """The option --format with these choices."""
     return click.option(
@@ -248,17 +256,20 @@ def import_(
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be read; write nothing.")
+@CORRECTIONS
+@click.option("--dry-run", is_flag=True, help="Say what would be read, and as what; write nothing.")
 @_format("table", "json")
 def analyze(
     tracking_uri: str | None, experiments: tuple[str, ...], kb: str, objective: str | None, handbook: Path,
-    miners: tuple[str, ...], engine: str, workers: int | None, seed: int, dry_run: bool, format_: str,
+    miners: tuple[str, ...], engine: str, workers: int | None, seed: int, corrections: Path | None, dry_run: bool,
+    format_: str,
 ) -> None:  # fmt: skip
     """Bring new MLflow runs in, mine them, and write the findings and the handbook.
 
     Example: hpkb analyze --tracking-uri sqlite:///mlflow.db --objective val_loss:min
     """
     from hpkb import present
+    from hpkb.corrections import read
     from hpkb.pipeline import AnalysisSettings, analyze_store
 
     if engine != "local":
@@ -266,6 +277,7 @@ def analyze(
     settings = AnalysisSettings(
         source=_source(tracking_uri, Path(kb)), kb=Path(kb), experiments=experiments, objective=objective,
         handbook=handbook, miners=miners, workers=workers or len(os.sched_getaffinity(0)), seed=seed, dry_run=dry_run,
+        corrections=read(corrections),
     )  # fmt: skip
     with present.stages(sys.stderr) as say:
         report = analyze_store(settings, say)

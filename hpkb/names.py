@@ -5,8 +5,10 @@ One table, `NAMES`; everything that needs a name, an alias, a unit, a scale or a
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 Role = Literal["scientific", "nuisance", "fixed", "conditional", "derived", "measured", "identity"]
@@ -375,6 +377,12 @@ def _by_alias() -> dict[str, Name]:
 def lookup(name: str) -> Name | None:
     """The canonical entry for a name or an alias, whatever its case and dashes; None where there is none."""
     return _by_alias().get(name.strip().lower().lstrip("-").replace("-", "_").replace(" ", "_"))
+
+
+@cache
+def vocabulary_digest() -> str:
+    """A digest of what all names mean."""
+    return hashlib.blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
 
 
 def canonical(name: str) -> str:

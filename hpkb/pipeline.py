@@ -18,6 +18,7 @@ import duckdb
 import hpkb
 import hpkb.miners
 from hpkb.analysis import mine
+from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
 from hpkb.kb import load_sweeps
 from hpkb.kb.ingest import IngestReport, ingest
@@ -44,6 +45,7 @@ class AnalysisSettings:
     workers: int = 1
     seed: int = 0
     dry_run: bool = False
+    corrections: Corrections = NO_CORRECTIONS
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
     return report
 
 
-def import_table(source: Source, kb: Path) -> IngestReport:
+def import_table(source: Source, kb: Path, corrections: Corrections = NO_CORRECTIONS) -> IngestReport:
     """Brings a table of runs into the knowledge base and returns what came in."""
     with writing(kb) as connection:
-        return _bring_in(connection, source, (), None)
+        return _bring_in(connection, source, (), None, corrections)
 
 
 def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> AnalysisReport:
@@ -108,7 +110,7 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         ingested = (
             None
             if source is None
-            else _bring_in(connection, source, settings.experiments, settings.objective)
+            else _bring_in(connection, source, settings.experiments, settings.objective, settings.corrections)
         )
         if source is None and settings.objective:
             set_objective(connection, parse_objective(settings.objective))
@@ -125,10 +127,14 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
 
 
 def _bring_in(
-    connection: duckdb.DuckDBPyConnection, source: Source, experiments: Sequence[str], objective: str | None
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    experiments: Sequence[str],
+    objective: str | None,
+    corrections: Corrections,
 ) -> IngestReport:
     try:
-        return ingest(connection, source, experiments, objective)
+        return ingest(connection, source, experiments, objective, corrections)
     finally:
         source.close()
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
 from hpkb.kb import curves, outcomes, parameters
 from hpkb.kb.store import transaction, writing
+from hpkb.names import vocabulary_digest
 from hpkb.sources import CURVES, Source
 from hpkb.sources.objectives import parse_objective
 
@@ -44,7 +46,7 @@ CREATE OR REPLACE TEMP TABLE changes AS
 SELECT run_id, s.fingerprint,
     CASE WHEN r.run_id IS NULL THEN 'new' WHEN s.run_id IS NULL THEN 'removed'
          WHEN r.fingerprint <> s.fingerprint THEN 'changed' ELSE 'unchanged' END AS change
-FROM seen s FULL JOIN runs r USING (run_id)
+FROM (SELECT run_id, md5(fingerprint || $reading) AS fingerprint FROM seen) s FULL JOIN runs r USING (run_id)
 WHERE s.run_id IS NOT NULL
    OR (r.source = $source AND (len($experiments) = 0 OR list_contains($experiments, r.experiment)))"""
 
@@ -91,11 +93,15 @@ INSERT INTO curves SELECT run_id, metric, step, timestamp, value FROM staged"""
 
 
 def ingest_into(
-    path: str | Path, source: Source, experiments: Sequence[str] = (), objective: str | None = None
+    path: str | Path,
+    source: Source,
+    experiments: Sequence[str] = (),
+    objective: str | None = None,
+    corrections: Corrections = NO_CORRECTIONS,
 ) -> IngestReport:
     """Returns what an ingest into the knowledge base's file did; the same as `ingest` in a `writing` of its own."""
     with writing(path) as connection:
-        return ingest(connection, source, experiments, objective)
+        return ingest(connection, source, experiments, objective, corrections)
 
 
 def ingest(
@@ -103,6 +109,7 @@ def ingest(
     source: Source,
     experiments: Sequence[str] = (),
     objective: str | None = None,
+    corrections: Corrections = NO_CORRECTIONS,
 ) -> IngestReport:
     """Brings the runs of a source in, of the experiments named or of all, and returns what that did.
 
@@ -114,12 +121,12 @@ def ingest(
     given = parse_objective(objective) if objective else ()
     _check_experiments(source, experiments)
     with transaction(connection):
-        counts = _compare(connection, source, experiments)
+        counts = _compare(connection, source, experiments, corrections)
         connection.execute(_TOUCHED)
         for statement in _FORGET:
             connection.execute(statement)
         connection.execute(_TAKE_OVER, {"source": source.name})
-        points = _bring_in(connection, source)
+        points = _bring_in(connection, source, corrections)
         connection.execute(_ALSO_TOUCHED)
         settled = outcomes.settle(connection, source.name, given, source.objectives())
     return IngestReport(
@@ -137,10 +144,13 @@ def _check_experiments(source: Source, experiments: Sequence[str]) -> None:
 
 
 def _compare(
-    connection: duckdb.DuckDBPyConnection, source: Source, experiments: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, source: Source, experiments: Sequence[str], corrections: Corrections
 ) -> dict[str, int]:
+    # What a run's names mean is part of its state here: other names or corrections, and it is read anew.
+    reading = vocabulary_digest() + corrections.digest
     connection.register("seen", source.fingerprints(experiments))
-    connection.execute(_COMPARE, {"source": source.name, "experiments": list(experiments)})
+    values = {"source": source.name, "experiments": list(experiments), "reading": reading}
+    connection.execute(_COMPARE, values)
     connection.unregister("seen")
     counts = dict(connection.execute(_COUNTS).fetchall())
     if not counts:
@@ -154,14 +164,14 @@ def _no_runs(where: str, experiment: str, known: Sequence[str]) -> str:
     return f"No runs in {where}.{names} Try: hpkb log --experiment {experiment} -- python train.py"
 
 
-def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source) -> int:
+def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source, corrections: Corrections) -> int:
     """Reads the new and changed runs, and returns the number of their points."""
     connection.execute(_ADD_SOURCE, {"source": source.name, "kind": source.kind})
     ids = connection.sql(_TO_READ).to_arrow_table()["run_id"].combine_chunks()
     if not len(ids):
         return 0
     _insert(connection, _ADD_RUNS, source.runs(ids), source=source.name)
-    parameters.add(connection, source.parameters(ids))
+    parameters.add(connection, source.parameters(ids), corrections)
     _insert(connection, _ADD_HARDWARE, source.hardware(ids))
     _insert(connection, _ADD_SPLITS, source.splits(ids))
     counter = _Counter(source.curves(ids))

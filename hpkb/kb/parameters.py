@@ -12,6 +12,7 @@ from collections import Counter
 import duckdb
 import pyarrow as pa
 
+from hpkb.corrections import Corrections
 from hpkb.names import lookup
 
 _PREFIXES = ("cli", "config")
@@ -43,7 +44,7 @@ numbered AS (SELECT *, TRY_CAST(value AS DOUBLE) AS number FROM named)
 SELECT run_id, name, value, CASE WHEN isfinite(number) THEN number END, origin FROM numbered"""
 
 
-def add(connection: duckdb.DuckDBPyConnection, staged: pa.Table) -> None:
+def add(connection: duckdb.DuckDBPyConnection, staged: pa.Table, corrections: Corrections) -> None:
     """Adds the parameters, rows of `sources.PARAMETERS`, to the table `hyperparameters`."""
     connection.register("staged_parameters", staged)
     try:
