@@ -1,14 +1,12 @@
-"""The canonical hyperparameter names, what other programs call them, and what each means.
+"""The canonical hyperparameters: one table, `NAMES`, of their names, aliases, meanings, units, scales and roles.
 
-One table, `NAMES`; everything that needs a name, an alias, a unit, a scale or a role reads it here.
+`vocabulary` says how a recorded name is found in it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 Role = Literal["scientific", "nuisance", "fixed", "conditional", "derived", "measured", "identity"]
@@ -93,7 +91,15 @@ NAMES: tuple[Name, ...] = (
         "Examples an optimizer step, over all devices and accumulation.",
         "log",
         unit="examples",
-        aliases=("bs", "batchsize", "train_batch_size", "global_batch_size", "total_batch_size"),
+        aliases=(
+            "bs",
+            "batch",
+            "batchsize",
+            "train_batch_size",
+            "global_batch_size",
+            "total_batch_size",
+            "effective_batch_size",
+        ),
         option="batch-size",
     ),
     Name(
@@ -284,85 +290,16 @@ NAMES: tuple[Name, ...] = (
     ),
 )
 
-#: Arguments of scripts that say where or how a run is kept, not what it computes.
-BOOKKEEPING = frozenset(
-    [
-        "help",
-        "h",
-        "output",
-        "out",
-        "output_dir",
-        "out_dir",
-        "save",
-        "save_dir",
-        "save_path",
-        "checkpoint",
-        "checkpoint_dir",
-        "ckpt",
-        "log",
-        "log_dir",
-        "logdir",
-        "log_interval",
-        "log_every",
-        "print_every",
-        "eval_every",
-        "eval_interval",
-        "name",
-        "run_name",
-        "experiment",
-        "exp_name",
-        "project",
-        "tag",
-        "tags",
-        "device",
-        "cuda",
-        "no_cuda",
-        "gpu",
-        "workers",
-        "num_workers",
-        "verbose",
-        "quiet",
-        "debug",
-        "resume",
-        "data",
-        "data_dir",
-        "data_path",
-        "dataset_path",
-        "root",
-        "wandb",
-        "tensorboard",
-        "local_rank",
-        "rank",
-        "port",
-    ]
-)
 
-#: Details of a schedule that count steps or say where a resumed one stands: they follow from the run's length.
-_SCHEDULE_LENGTHS = frozenset(
-    [
-        "T_max",
-        "T_0",
-        "step_size",
-        "total_steps",
-        "milestones",
-        "last_epoch",
-        "total_iters",
-        "epochs",
-        "steps_per_epoch",
-        "period",  # of restarts, in steps
-        "restarts",
-        "class",  # torch's, beside the word for its shape
-    ]
-)
-
-#: How something is computed, which leaves what is computed as it is.
-_IMPLEMENTATION = frozenset(["optimizer.fused", "optimizer.foreach", "optimizer.capturable"])
+def lookup(name: str) -> Name | None:
+    """The canonical entry for a name or an alias, whatever its case and dashes; None where there is none."""
+    return _by_alias().get(name.strip().lower().lstrip("-").replace("-", "_").replace(" ", "_"))
 
 
-def explains(name: str) -> bool:
-    """Whether a parameter of the configuration is a setting that an effect may be ascribed to."""
+def canonical(name: str) -> str:
+    """The canonical name, or the name itself where it is not known."""
     found = lookup(name)
-    return in_configuration(name) and not (found and found.role == "derived")
+    return found.name if found else name
 
 
 @cache
@@ -372,38 +309,3 @@ def _by_alias() -> dict[str, Name]:
         for alias in name.aliases:
             table.setdefault(alias, name)
     return table
-
-
-def lookup(name: str) -> Name | None:
-    """The canonical entry for a name or an alias, whatever its case and dashes; None where there is none."""
-    return _by_alias().get(name.strip().lower().lstrip("-").replace("-", "_").replace(" ", "_"))
-
-
-@cache
-def vocabulary_digest() -> str:
-    """A digest of what all names mean."""
-    return hashlib.blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
-
-
-def canonical(name: str) -> str:
-    """The canonical name, or the name itself where it is not known."""
-    found = lookup(name)
-    return found.name if found else name
-
-
-def in_configuration(name: str) -> bool:
-    """Whether a recorded parameter takes part in what makes two runs the same configuration.
-
-    Left out are what the script called its arguments (`cli.lr`) where a canonical name says the same, arguments that
-    only say where output goes, how data was loaded, and what follows from the seed or from the length of the run.
-    """
-    found = lookup(name)
-    if found:
-        return name == found.name and found.role not in ("measured", "identity")
-    prefix, _, rest = name.partition(".")
-    if prefix in ("cli", "config"):
-        plain = rest.lower().lstrip("-").replace("-", "_")
-        return lookup(rest) is None and plain not in BOOKKEEPING
-    if prefix == "lr_schedule":
-        return rest not in _SCHEDULE_LENGTHS
-    return prefix not in ("seed", "loader", "hpkb") and name not in _IMPLEMENTATION

@@ -18,9 +18,9 @@ from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
 from hpkb.kb import curves, outcomes, parameters
 from hpkb.kb.store import transaction, writing
-from hpkb.names import vocabulary_digest
 from hpkb.sources import CURVES, Source
 from hpkb.sources.objectives import parse_objective
+from hpkb.vocabulary import digest
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _compare(
     connection: duckdb.DuckDBPyConnection, source: Source, experiments: Sequence[str], corrections: Corrections
 ) -> dict[str, int]:
     # What a run's names mean is part of its state here: other names or corrections, and it is read anew.
-    reading = vocabulary_digest() + corrections.digest
+    reading = digest() + corrections.digest
     connection.register("seen", source.fingerprints(experiments))
     values = {"source": source.name, "experiments": list(experiments), "reading": reading}
     connection.execute(_COMPARE, values)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
+from hpkb.configuration import in_configuration
 from hpkb.errors import SourceError
 from hpkb.kb.store import transaction
-from hpkb.names import in_configuration
 from hpkb.sources.objectives import TRAIN_LOSSES, Objective, caveat, choose, plain
 
 _LISTED = 12  # metrics that an error names

@@ -46,10 +46,12 @@ CREATE TABLE IF NOT EXISTS runs (
 -- One row per run and recorded parameter. `value_number` is NULL where the text is no finite number.
 CREATE TABLE IF NOT EXISTS hyperparameters (
     run_id       TEXT NOT NULL,
-    name         TEXT NOT NULL,     -- canonical where known, else as the source has it (cli.NAME, …)
+    name         TEXT NOT NULL,     -- canonical where known, else as the source has it (cli.NAME, …); ambiguous.NAME
+                                    -- where it can be read in two ways
     value_text   TEXT,
     value_number DOUBLE,
-    origin       TEXT NOT NULL,     -- param, tag, imported, fixed
+    origin       TEXT NOT NULL,     -- param, tag, imported, fixed, derived
+    recorded     TEXT NOT NULL,     -- the name that the source has, or what it was derived from
     PRIMARY KEY (run_id, name)
 );
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpkb.configuration import explains
 from hpkb.kb.columns import Column, column, varying
-from hpkb.names import explains
 from hpkb.sweep import FloatArray, Hyperparameter, IntArray, Sweep
 
 _TASKS = """-- One row per task with an objective.

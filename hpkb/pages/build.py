@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import duckdb
 
-from hpkb.names import NAMES, in_configuration, lookup
+from hpkb.configuration import in_configuration
+from hpkb.names import NAMES, lookup
 from hpkb.pages import store
 from hpkb.pages.drawing import forest_figure, importance_figure
 from hpkb.pages.formats import plain, spoken, title

@@ -108,7 +108,8 @@ def varying(task: Task) -> tuple[str, ...]:
 
     Of two that have the same value in every run (batch size and micro batch size, say) the first is enough.
     """
-    from hpkb.names import NAMES, in_configuration
+    from hpkb.configuration import in_configuration
+    from hpkb.names import NAMES
 
     columns: dict[str, list[str | None]] = {}
     for i, run in enumerate(task.runs):
