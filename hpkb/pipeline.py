@@ -24,6 +24,7 @@ from hpkb.kb import load_sweeps
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
+from hpkb.kb.readings import Question, Reading, questions, readings
 from hpkb.kb.store import writing
 from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
@@ -50,13 +51,19 @@ class AnalysisSettings:
 
 @dataclass(frozen=True)
 class AnalysisReport:
-    """What an analysis did. `ingested` is None where no store was read; `verdicts` counts the findings."""
+    """What an analysis did. `ingested` is None where no store was read; `verdicts` counts the findings.
+
+    `readings` say what the names of the source were read as, `questions` what only a person can say of them.
+    """
 
     ingested: IngestReport | None
     n_tasks: int
     n_runs: int
     verdicts: Mapping[str, int]
     handbook: Path | None
+    readings: Sequence[Reading]
+    questions: Sequence[Question]
+    dry_run: bool
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -67,6 +74,8 @@ class AnalysisReport:
             "runs": self.n_runs,
             "findings": dict(self.verdicts),
             "handbook": None if self.handbook is None else str(self.handbook),
+            "names": [asdict(reading) for reading in self.readings],
+            "questions": [asdict(question) for question in self.questions],
         }
 
 
@@ -118,12 +127,12 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         _check_comparable(sweeps, ingested.source if ingested else str(settings.kb))
         base = KnowledgeBase(connection)
         if settings.dry_run:
-            raise _DryRun(_report(ingested, sweeps, [], None))
+            raise _DryRun(_report(base, ingested, sweeps, settings))
         made_with = _made_with(settings, sweeps)
         if base.meta.get(_ANALYSIS) != made_with:
             _mine_and_save(base, sweeps, settings, say)
             base.meta[_ANALYSIS] = made_with
-        return _report(ingested, sweeps, [f.verdict for f in base.findings()], settings.handbook)
+        return _report(base, ingested, sweeps, settings)
 
 
 def _bring_in(
@@ -186,7 +195,11 @@ def _code_digest() -> str:
 
 
 def _report(
-    ingested: IngestReport | None, sweeps: Sequence[Sweep], verdicts: Sequence[str], handbook: Path | None
+    base: KnowledgeBase, ingested: IngestReport | None, sweeps: Sequence[Sweep], settings: AnalysisSettings
 ) -> AnalysisReport:
-    runs = sum(sweep.n_runs for sweep in sweeps)
-    return AnalysisReport(ingested, len(sweeps), runs, dict(sorted(Counter(verdicts).items())), handbook)
+    source, dry = ingested.source if ingested else None, settings.dry_run
+    verdicts = Counter(() if dry else (f.verdict for f in base.findings()))
+    return AnalysisReport(
+        ingested, len(sweeps), sum(sweep.n_runs for sweep in sweeps), dict(sorted(verdicts.items())),
+        None if dry else settings.handbook, readings(base.connection, source), questions(base.connection, source), dry,
+    )  # fmt: skip

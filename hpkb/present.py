@@ -16,12 +16,15 @@ from rich.table import Table
 
 from hpkb.findings import Finding
 from hpkb.names import lookup
+from hpkb.vocabulary import AMBIGUOUS
 
 if TYPE_CHECKING:
     from hpkb.demo import DemoReport
     from hpkb.kb.ingest import IngestReport
+    from hpkb.kb.readings import Question
     from hpkb.pipeline import AnalysisReport
 
+_OTHERS = 12  # names of their own that a dry run lists
 _STYLE = {"supported": "green", "rejected": "red", "insufficient": "dim"}
 _CSV = (
     *("id", "miner", "task", "hyperparameters", "quantity", "verdict", "estimate", "low", "high"),
@@ -91,7 +94,33 @@ def analysis(report: AnalysisReport, format_: str) -> str:
         lines.append(f"{_count(sum(report.verdicts.values()), 'finding')}: {counts}")
     if report.handbook:
         lines.append(f"Handbook: {report.handbook / 'index.html'}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(names(report) if report.dry_run else _open_questions(report.questions))])
+
+
+def names(report: AnalysisReport) -> list[str]:
+    """Returns what the names of a store were read as, and what is asked of them with the answers' form."""
+    known = [r for r in report.readings if lookup(r.name) or r.name.startswith(AMBIGUOUS)]
+    recorded: dict[str, list[str]] = {}
+    for reading in known:
+        recorded.setdefault(reading.name, []).append(f"{reading.recorded} ({_count(reading.n_runs, 'run')})")
+    table = Table("hyperparameter", "read from", box=None, pad_edge=False)
+    for name, sources in recorded.items():
+        table.add_row(escape(name), escape(", ".join(sources)))
+    others = sorted({r.name for r in report.readings} - recorded.keys())
+    lines = ["", _text(table)] if known else []
+    if others:
+        more = f" and {len(others) - _OTHERS} more" if len(others) > _OTHERS else ""
+        lines += ["", f"Kept under their own names: {', '.join(others[:_OTHERS])}{more}"]
+    for question in report.questions:
+        lines += ["", f"{question.asks} For example:", *(f"    {line}" for line in question.answer.splitlines())]
+    return lines
+
+
+def _open_questions(questions: Sequence[Question]) -> list[str]:
+    if not questions:
+        return []
+    asked = _count(len(questions), "question")
+    return [f"{asked} about names: hpkb analyze --dry-run asks them and shows how to answer."]
 
 
 def demo(trained: DemoReport, report: AnalysisReport) -> str:

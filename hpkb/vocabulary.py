@@ -67,6 +67,8 @@ _LEVELS = {
     "optimizer": _OPTIMIZERS, "lr_schedule": _SCHEDULES,
     "nesterov": _TRUTHS, "residual": _TRUTHS, "compiled": _TRUTHS, "soft_targets": _TRUTHS,
 }  # fmt: skip
+#: What stands before a recorded name in the knowledge base where it can be read in two ways.
+AMBIGUOUS = "ambiguous."
 #: Texts that say that there is no such setting.
 ABSENT = frozenset({"", "none", "null", "nan", "n/a", "auto", "default"})
 

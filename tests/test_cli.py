@@ -180,6 +180,24 @@ def test_dry_run_writes_nothing(planted_store: Path, hpkb: Hpkb, tmp_path: Path)
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_dry_run_shows_the_names_and_asks(hpkb: Hpkb, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    (folder / "sweep.csv").write_text(
+        "optim.lr,batch_size,gradient_accumulation_steps,my_knob,val_loss\n0.1,12,40,1,0.5\n0.2,12,40,2,0.4\n"
+    )
+    mapped = [f"--map={name}={name}" for name in ("optim.lr", "batch_size", "gradient_accumulation_steps", "my_knob")]
+    imported = hpkb("import", "sweep.csv", "--objective", "val_loss:min", *mapped)
+    assert imported.returncode == 0, imported.stderr
+    shown = hpkb("analyze", "--dry-run").stdout
+    assert "learning_rate" in shown
+    assert "optim.lr (2 runs)" in shown
+    assert "Kept under their own names: my_knob" in shown
+    assert "'batch_size' (2 runs of 'sweep') is what one forward pass sees, or what an optimizer step does?" in shown
+    assert 'hyperparameters = { "batch_size" = "micro_batch_size" }' in shown
+    assert "1 question about names" in hpkb("analyze", "--handbook", "pages").stdout
+    assert len(json.loads(hpkb("analyze", "--dry-run", "--format", "json").stdout)["questions"]) == 1
+
+
 def test_import_then_analyze(hpkb: Hpkb, tmp_path: Path) -> None:
     table = tmp_path / "here" / "sweep.csv"
     rows = [f"{10 ** (-i / 10):.4g},{i % 2},{0.1 + abs(i - 20) / 40 + 0.01 * (i % 2)}" for i in range(40)]

@@ -18,12 +18,10 @@ import pyarrow as pa
 
 from hpkb.corrections import Corrections, meaning
 from hpkb.names import lookup
-from hpkb.vocabulary import ABSENT, read_level, read_name, read_number, words
+from hpkb.vocabulary import ABSENT, AMBIGUOUS, read_level, read_name, read_number, words
 
 #: Names of a batch that can only mean all examples of an optimizer step.
 WHOLE_BATCH = frozenset(["global_batch_size", "total_batch_size", "effective_batch_size"])
-#: What stands before a recorded name that can be read in two ways.
-AMBIGUOUS = "ambiguous."
 _OF_SCRIPT = ("cli", "config")
 _BETAS = ("betas", "adam_betas")
 
