@@ -26,6 +26,7 @@ from hpkb.pages.model import (
     Unknown,
     Words,
 )  # fmt: skip
+from hpkb.pages.names import names_page
 from hpkb.pages.places import Places, places
 from hpkb.pages.places import store as opened
 from hpkb.pages.questions import docstring
@@ -67,7 +68,7 @@ def build(connection: duckdb.DuckDBPyConnection, words_of: WordsOf) -> Handbook:
         best=_best(findings, words), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
         n_outcomes=len(done), n_infeasible=sum(run.infeasible for run in done),
         exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
-        stores=tuple(opened(source) for source, _ in knowledge.sources),
+        stores=tuple(opened(source) for source, _ in knowledge.sources), names=names_page(connection, where),
     )  # fmt: skip
 
 

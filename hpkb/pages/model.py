@@ -294,6 +294,27 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class NameReading:
+    """A hyperparameter and the recorded names that its values come from, each with the number of its runs."""
+
+    name: Link
+    recorded: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class NamesPage:
+    """What names were read as; `own` are those that mean no known hyperparameter, `n_more` says how many are left out.
+
+    `questions` are pairs of what is asked and lines for `hpkb.toml` that would answer it.
+    """
+
+    rows: tuple[NameReading, ...]
+    own: tuple[str, ...]
+    n_more: int
+    questions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Handbook:
     """All pages, with what stands on the start page and on the page about the handbook."""
 
@@ -310,3 +331,4 @@ class Handbook:
     exclusions: tuple[Exclusion, ...]
     stores: tuple[Store, ...]
     meta: Mapping[str, str]
+    names: NamesPage

@@ -33,6 +33,7 @@ def pages(handbook: Handbook) -> Iterator[Page]:
     """Yields every file of the handbook."""
     yield _page("index.html", "index.html", handbook)
     yield _page("about.html", "about.html", handbook)
+    yield _page("names.html", "names.html", handbook)
     for task in handbook.tasks:
         yield _page(task.href, "task.html", handbook, page=task)
     for question in handbook.questions:

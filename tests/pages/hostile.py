@@ -47,7 +47,7 @@ def _add_task(rows: sample.Rows, text: str) -> None:
         end = (text, number, value, value, not done, text, text, text)
         rows["runs"].append((run_id, text, f"sqlite:///{text}", text, text, "FAILED", None, None, *end))
         for name in ("learning_rate", text):
-            rows["hyperparameters"].append((run_id, name, f"{text}{number}", None, "param"))
+            rows["hyperparameters"].append((run_id, name, f"{text}{number}", None, "param", text))
         rows["splits"].append((run_id, text, text, 1))
         rows["hardware"].append((run_id, text, text))
         for step in range(3):

@@ -24,6 +24,14 @@ from tests.pages.sample_findings import defaults, findings_of, findings_together
 
 Rows = dict[str, list[tuple[Any, ...]]]
 START = dt.datetime(2026, 3, 2, 8, 0)
+#: The columns of the rows that are filed under a table, where they are not all that it has.
+COLUMNS = {
+    "tasks": ("task_id", "name", "metric", "direction"),
+    "runs": (
+        "run_id", "task_id", "source", "experiment", "run_name", "status", "started_at", "ended_at", "configuration_id",
+        "seed", "objective", "objective_min", "infeasible", "infeasible_reason", "end_reason", "fingerprint",
+    ),
+}  # fmt: skip
 CURVE_STEPS = tuple(range(0, 400, 20))
 
 
@@ -78,7 +86,8 @@ def insert(connection: duckdb.DuckDBPyConnection, rows: Rows) -> None:
     for table, records in rows.items():
         columns = {f"c{i}": list(column) for i, column in enumerate(zip(*records, strict=True))}
         connection.register("incoming", pa.table(columns))
-        connection.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+        named = f"({', '.join(COLUMNS[table])})" if table in COLUMNS else ""
+        connection.execute(f"INSERT INTO {table} {named} SELECT * FROM incoming")
         connection.unregister("incoming")
 
 
@@ -109,7 +118,7 @@ def _add_run(rows: Rows, law: Law, trial: Trial, number: int) -> None:
     parameters = {**trial.values, "seed": trial.seed, "steps": 400, "cli.lr": trial.values["learning_rate"]}
     for name, value in parameters.items():
         number_or_none = None if isinstance(value, str) else float(value)
-        rows["hyperparameters"].append((trial.run_id, name, str(value), number_or_none, "param"))
+        rows["hyperparameters"].append((trial.run_id, name, str(value), number_or_none, "param", name))
     for role, examples in (("training", 1437), ("validation", 360)):
         rows["splits"].append((trial.run_id, role, identifier(law.name, role, size=8), examples))
     rows["hardware"].append((trial.run_id, "hpkb.hw.cpu.model", "EPYC 7B13"))

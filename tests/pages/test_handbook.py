@@ -154,6 +154,20 @@ def test_each_run_says_how_to_open_it(handbook: Path) -> None:
     assert "/srv/team" not in local
 
 
+def test_the_page_of_names_says_what_was_read_as_what_and_asks(tmp_path: Path) -> None:
+    with sample.bare() as connection:
+        connection.execute("UPDATE hyperparameters SET recorded = 'optim.lr' WHERE name = 'learning_rate'")
+        connection.execute(
+            "UPDATE hyperparameters SET recorded = 'bs', name = 'ambiguous.bs' WHERE name = 'batch_size'"
+        )
+        write_handbook(connection, tmp_path)
+    text = (tmp_path / "names.html").read_text()
+    assert "<code>optim.lr</code>" in text
+    assert "ambiguous.bs" in text
+    assert "is what one forward pass sees, or what an optimizer step does?" in text
+    assert "hyperparameters = { &#34;bs&#34; = &#34;micro_batch_size&#34; }" in text
+
+
 def test_stale_pages_go_and_nobody_elses_files_do(tmp_path: Path) -> None:
     directory, outside = tmp_path / "handbook", tmp_path / "outside.html"
     outside.write_text("mine")
