@@ -17,6 +17,7 @@ from hpkb.sources import open_source
 from tests.kb.rawstore import RawStore
 
 CURVES = {"val_loss": [1.0, 0.5]}
+ROOT = Path(__file__).parents[2]
 
 
 def values(kb: Path) -> dict[str, Any]:
@@ -176,3 +177,12 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path, monkeypatch: pytes
     assert corrections.read(None) == Corrections()
     with pytest.raises(UsageError, match=r"Cannot read the corrections in 'none\.toml': No such file"):
         corrections.read(Path("none.toml"))
+
+
+@pytest.mark.parametrize("text", [(ROOT / "docs" / "names.md").read_text("utf-8"), f"```toml\n{corrections.__doc__}```"])
+def test_what_the_documentation_shows_is_understood(text: str) -> None:
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    lines = [line for line in example.splitlines() if "[" in line or " = " in line]
+    found = stated("\n".join(line.strip() for line in lines))
+    assert (found.runs[0].task, found.runs[0].experiment) == ("shakespeare-gpt", "nano*")
+    assert found.hyperparameters == {"net_lr": "learning_rate", "note*": ""}
