@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import secrets
 import sqlite3
 import subprocess
@@ -64,6 +65,7 @@ def fork(work: Callable[..., object], *arguments: object) -> ForkProcess:
 
 def _in_own_group(work: Callable[..., object], *arguments: object) -> None:
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell ignore it
     sys.exit(work(*arguments))
 
 
