@@ -2,7 +2,7 @@
 
 Which column is what:
 
-- the task is `task_column`, else a column "task", else the file's name;
+- the task is `task_column`, else a column "task", else what the rest of the row says (see `hpkb.kb.grouping`);
 - the run's id is `run_column`, else a column "run_id", else the row's number; numbers get the file's name before them;
 - the seed is `seed_column`, else whatever is an alias of `seed`;
 - a hyperparameter is every column that `mapping` names, every column whose name or alias `hpkb.names` knows, and every
@@ -29,23 +29,15 @@ import pyarrow.compute as pc
 from hpkb.errors import SourceError, UsageError
 from hpkb.names import lookup
 from hpkb.sources import CURVES, FINGERPRINTS, HARDWARE, PARAMETERS, RUNS, SPLITS, TEXT
-from hpkb.sources.objectives import OBJECTIVES, Direction, Objective, parse_objective, plain
+from hpkb.sources.objectives import Direction, Objective, is_objective, parse_objective
+from hpkb.sources.table_file import curve_points, relation
 
 PREFIXES = ("params.", "param.", "config.", "config/", "hparams.", "hparam_", "hp_", "hp.")
 _METRICS_PREFIX = "metrics."
-_KNOWN_METRICS = frozenset(objective.metric for objective in OBJECTIVES)
 _INFEASIBLE = "infeasible"  # a name of the mapping that is no hyperparameter
 _NO = ("", "false", "no", "0", "0.0", "none", "nan", "ok")
 _ROW = "hpkb run"  # the run ids beside the table's own columns
 _BATCH = 200_000
-
-_CURVE_COLUMNS = {
-    "metric": ("metric", "key", "name"),
-    "step": ("step", "iteration", "epoch"),
-    "value": ("value",),
-}
-
-_POINT = {"metric": duckdb.sqltype("VARCHAR"), "step": duckdb.sqltype("DOUBLE"), "value": duckdb.sqltype("DOUBLE")}
 
 _FINGERPRINTS = """-- One row per run: a digest of its row, of its curves and of how they are read.
 WITH c AS (
@@ -93,7 +85,7 @@ class TableSource:
         self.name = str(self._path)
         self._stem = self._path.name.partition(".")[0]
         self._database = duckdb.connect(config={"threads": 2, "autoinstall_known_extensions": False})
-        self._table = _relation(self._database, self._path).to_arrow_table()
+        self._table = relation(self._database, self._path).to_arrow_table()
         self._check_columns()
         self._run_ids, self._numbered = self._read_run_ids()
         self._tasks = self._read_tasks()
@@ -123,7 +115,8 @@ class TableSource:
         n = len(self._run_ids)
         nothing = pa.nulls(n)
         experiment, status = pa.repeat(self._stem, n), pa.repeat("FINISHED", n)
-        columns = [self._run_ids, experiment, nothing, status, nothing, nothing, self._tasks, self._end_reasons()]
+        tasks = self._tasks if self._column_of_task() else nothing
+        columns = [self._run_ids, experiment, nothing, status, nothing, nothing, tasks, self._end_reasons()]
         return self._of(ids, _cast(columns, RUNS))
 
     def parameters(self, ids: pa.Array) -> pa.Table:
@@ -201,7 +194,7 @@ class TableSource:
     def _is_metric(self, column: str) -> bool:
         objective = self._layout.objective or ""
         wanted = {part.strip().rpartition(":")[0] for part in objective.split(",")}
-        if column not in wanted and not column.startswith(_METRICS_PREFIX) and plain(column) not in _KNOWN_METRICS:
+        if column not in wanted and not column.startswith(_METRICS_PREFIX) and not is_objective(column):
             return False
         kind = self._table.schema.field(column).type
         return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
@@ -218,14 +211,24 @@ class TableSource:
             name = column.removeprefix(prefix)
             if column not in taken and name and name not in mapped and (prefix or lookup(name)):
                 mapped[name] = column
+        fixed = {_meaning(name): (name, value) for name, value in self._layout.fixed.items()}
+        for name in [name for name in mapped if _meaning(name) in fixed]:
+            self._check_fixed(*fixed[_meaning(name)], mapped.pop(name))
         return mapped
+
+    def _check_fixed(self, name: str, value: str, column: str) -> None:
+        """Raises UsageError where a column has another value than the one that every run is said to have."""
+        found = self._table[column].drop_null().unique().cast(TEXT).to_pylist()
+        if other := [text for text in found if not _is_same(text, value)]:
+            said = f"'{name}' is given as {value} for every run, but the column '{column}' has {', '.join(other[:3])}"
+            raise UsageError(f"{said}{', …' if len(other) > 3 else ''}. Leave --fixed {name} out.")
 
     def _parameter(self, name: str, value: pa.ChunkedArray | str, origin: str = "imported") -> pa.Table:
         n = len(self._run_ids)
         texts = pa.repeat(value, n) if isinstance(value, str) else _flat(value.cast(TEXT))
         rows = _cast([self._run_ids, pa.repeat(name, n), texts, pa.repeat(origin, n)], PARAMETERS)
         missing = ("", "nan", "NaN")
-        return rows.filter(pc.and_(pc.is_valid(texts), pc.invert(pc.is_in(texts, pa.array(missing)))))
+        return _only(rows, pc.and_(pc.is_valid(texts), pc.invert(pc.is_in(texts, pa.array(missing)))))
 
     def _end_reasons(self) -> pa.Array:
         """A reason for each run that the column mapped to `infeasible` says is so."""
@@ -245,7 +248,7 @@ class TableSource:
             value = _flat(self._table[column].cast(pa.float64()))
             measured = pc.is_in(self._tasks, self._tasks.filter(pc.is_valid(value)).unique())
             name = pa.repeat(column.removeprefix(_METRICS_PREFIX), len(value))
-            parts.append(_cast([self._run_ids, name, value.fill_null(np.nan)], schema).filter(measured))
+            parts.append(_only(_cast([self._run_ids, name, value.fill_null(np.nan)], schema), measured))
         return pa.concat_tables(parts)
 
     def _direction_column(self) -> str | None:
@@ -264,42 +267,28 @@ class TableSource:
         if curves is None:
             self._database.register("curve_points", CURVES.empty_table())
             return
-        points = _relation(self._database, curves)
-        run = self._layout.run_column
-        names = _curve_columns(points.columns, run if run in points.columns else None, curves)
-        ids = names["run_id"].cast(duckdb.sqltype("VARCHAR"))
-        if self._numbered:
-            ids = duckdb.FunctionExpression("concat", duckdb.ConstantExpression(f"{self._stem}/"), ids)
-        values = [names[name].cast(kind).alias(name) for name, kind in _POINT.items()]
-        points.select(ids.alias("run_id"), *values).create_view("curve_points")
+        before = f"{self._stem}/" if self._numbered else ""
+        curve_points(self._database, curves, self._layout.run_column, before).create_view("curve_points")
 
     def _of(self, ids: pa.Array, table: pa.Table) -> pa.Table:
         return table if len(ids) == len(self._run_ids) else table.filter(pc.is_in(table["run_id"], value_set=ids))
 
 
-def _relation(database: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
-    """The rows of a Parquet, CSV or TSV file; raises SourceError where there are none to read."""
-    if not path.is_file():
-        raise SourceError(f"No table at '{path}'.")
-    suffixes = path.suffixes[-2:]
+def _meaning(name: str) -> str:
+    """The canonical name where there is one."""
+    return found.name if (found := lookup(name)) else name
+
+
+def _is_same(text: str, other: str) -> bool:
     try:
-        if ".parquet" in suffixes:
-            return database.read_parquet(str(path))
-        if ".csv" in suffixes or ".tsv" in suffixes:
-            return database.read_csv(str(path), sample_size=-1)
-    except duckdb.Error as error:
-        reason = str(error).partition("\n")[0]
-        raise SourceError(f"Cannot read '{path}': it is damaged, or no table ({reason}).") from None
-    raise SourceError(f"Cannot import '{path}'. Give a table: .parquet, .csv or .tsv")
+        return float(text) == float(other)
+    except ValueError:
+        return text.strip() == other.strip()
 
 
-def _curve_columns(known: Sequence[str], run: str | None, path: Path) -> dict[str, duckdb.Expression]:
-    """The columns of a table of curves; raises SourceError where one is not there."""
-    wanted = {"run_id": (run,) if run else ("run_id", "run"), **_CURVE_COLUMNS}
-    found = {name: next((column for column in of if column in known), None) for name, of in wanted.items()}
-    if lacking := [name for name, column in found.items() if column is None]:
-        raise SourceError(f"'{path.name}' has no column {', '.join(lacking)}. Curves have run_id, metric, step, value.")
-    return {name: duckdb.ColumnExpression(str(column)) for name, column in found.items()}
+def _only(rows: pa.Table, wanted: pa.Array) -> pa.Table:
+    """The rows that are wanted; where that is all of them, they are not copied."""
+    return rows if pc.all(wanted).as_py() else rows.filter(wanted)
 
 
 def _flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:

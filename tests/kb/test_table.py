@@ -97,6 +97,15 @@ def test_the_direction_can_be_a_column_and_the_objective_a_list(tmp_path: Path) 
         TableSource(mixed, Layout(objective="best:higher")).objectives()
 
 
+def test_what_every_run_had_goes_before_a_column_that_says_the_same_and_against_no_other(tmp_path: Path) -> None:
+    sql = """SELECT i AS id, 10.0 ** -i AS lr, CASE WHEN i > 1 THEN 0.90 END AS momentum, 0.5 AS val_loss
+        FROM range(4) t(i)"""
+    fixed = Layout(run_column="id", fixed={"momentum": "0.9"})
+    assert sweeps_of(TableSource(table(tmp_path, sql), fixed), tmp_path)["sweep"].fixed["momentum"] == "0.9"
+    with pytest.raises(UsageError, match=r"the column 'lr' has .*Leave --fixed learning_rate out"):
+        TableSource(table(tmp_path, sql), Layout(run_column="id", fixed={"learning_rate": "0.1"}))
+
+
 def test_bad_tables_are_one_clear_line_each(tmp_path: Path) -> None:
     good, text, cut = table(tmp_path, RUNS), tmp_path / "text.parquet", tmp_path / "cut.parquet"
     text.write_text("no table")
