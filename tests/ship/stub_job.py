@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import secrets
+import signal
 import sqlite3
 import subprocess
 import sys
