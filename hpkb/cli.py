@@ -174,7 +174,7 @@ def sync(tracking_uri: str | None, spools: tuple[Path, ...]) -> None:
 
 
 @cli.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @KB
 @click.option("--task-column", metavar="COLUMN", help="The column that says which task a run belongs to.")
 @click.option("--run-column", metavar="COLUMN", help="The column that identifies a run.")
@@ -198,17 +198,26 @@ def sync(tracking_uri: str | None, spools: tuple[Path, ...]) -> None:
 @click.option(
     "--curves", type=click.Path(path_type=Path), metavar="FILE", help="A table of run, metric, step, value."
 )
+@CORRECTIONS
 def import_(
-    source: Path, kb: str, task_column: str | None, run_column: str | None, seed_column: str | None,
+    source: str, kb: str, task_column: str | None, run_column: str | None, seed_column: str | None,
     objective: str | None, mapping: tuple[str, ...], fixed: tuple[str, ...], curves: Path | None,
+    corrections: Path | None,
 ) -> None:  # fmt: skip
-    """Bring a table of runs (Parquet or CSV, one row a run) into the knowledge base.
+    """Bring in other people's runs: a Parquet or CSV table, Optuna, W&B or TensorBoard.
+
+    SOURCE is a file, a folder or a URI; what it is shows in what is there. Outside tables, a COLUMN is the name of a
+    parameter as the store has it.
 
     Example: hpkb import sweep.parquet --task-column task --seed-column seed --objective val_acc:max
+
+    Direction by column: hpkb import sweep.parquet --objective best_val:higher_is_better
     """
     from hpkb import present
+    from hpkb.corrections import read
     from hpkb.pipeline import import_table
-    from hpkb.sources.table import Layout, TableSource
+    from hpkb.sources.importing import open_import
+    from hpkb.sources.table import Layout
 
     layout = Layout(
         task_column=task_column,
@@ -218,7 +227,9 @@ def import_(
         mapping=_pairs(mapping, "--map"),
         fixed=_pairs(fixed, "--fixed"),
     )
-    click.echo(present.ingested(import_table(TableSource(source, layout, curves), Path(kb))))
+    found = open_import(source, layout, curves)
+    report = import_table(found.source, Path(kb), found.objective, read(corrections))
+    click.echo(present.ingested(report))
 
 
 @cli.command()

@@ -106,10 +106,12 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
     return report
 
 
-def import_table(source: Source, kb: Path, corrections: Corrections = NO_CORRECTIONS) -> IngestReport:
-    """Brings a table of runs into the knowledge base and returns what came in."""
+def import_table(
+    source: Source, kb: Path, objective: str | None = None, corrections: Corrections = NO_CORRECTIONS
+) -> IngestReport:
+    """Brings other people's runs into the knowledge base, judged by the objective if given; returns what came in."""
     with writing(kb) as connection:
-        return _bring_in(connection, source, (), None, corrections)
+        return _bring_in(connection, source, (), objective, corrections)
 
 
 def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> AnalysisReport:
