@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint handbook setup wheel constraints help
+.PHONY: demo test lint handbook setup wheel constraints old-stores help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -2; echo "Targets: demo test lint handbook wheel constraints"
+	@sed -n 's/^# //p' Makefile | head -2; echo "Targets: demo test lint handbook wheel constraints old-stores"
 
 demo: $(READY)
 	@$(BIN)/hpkb demo $(ARGS)
@@ -31,6 +31,11 @@ wheel: $(READY)
 
 constraints: $(READY)
 	@{ sed -n 1p constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v ' @ ' | sed 's/^\(torch==[^+]*\)+.*/\1/'; } > constraints.new && mv constraints.new constraints.txt
+
+# Stores of MLflow 1.4 to 3.17 for the tests; wants Python 3.7, 3.8, 3.10 and 3.11, and some ten minutes.
+# ARGS="2.9.2" makes that version's alone.
+old-stores: $(READY)
+	@$(BIN)/python tests/kb/old_stores/make.py $(ARGS)
 
 setup: $(READY)
 

@@ -10,6 +10,7 @@ is read again under the lock.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,10 @@ import pyarrow as pa
 from hpkb.errors import SourceError
 
 WINDOW = 200_000
-_BUSY_TIMEOUT = "PRAGMA busy_timeout = 20000"
+# SQLite waits up to 100 ms between two looks at a lock; a writer that commits all the time has long taken it again.
+_LOOK_AGAIN = 0.001  # s
+_WAIT_FOR_LOCK = 20.0  # s
+_WAIT_FOR_JOURNAL = 1.0  # s; a journal that its writer is just deleting looks like a dead writer's
 _MAGIC = b"SQLite format 3\x00"
 _WAL = b"\x02\x02"  # bytes 18 and 19 of the header, the file format's write and read version
 
@@ -40,16 +44,20 @@ class SqliteFile:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Returns all rows of a query that yields at most some 200,000; types follow from the values."""
-        try:
-            result = self._fetch(sql, parameters)
-        except adbc_driver_manager.Error as error:
-            if not self._overtaken():
-                raise self._failure(error) from error
-        else:
-            if not self._overtaken():
-                return result
-        self._reopen_locked()
-        return self.query(sql, parameters)
+        began = time.monotonic()
+        while True:
+            try:
+                result = self._fetch(sql, parameters)
+            except adbc_driver_manager.Error as error:
+                if not self._overtaken():
+                    if time.monotonic() - began > _patience(error):
+                        raise self._failure(error) from error
+                    time.sleep(_LOOK_AGAIN)
+                    continue
+            else:
+                if not self._overtaken():
+                    return result
+            self._reopen_locked()
 
     def windows(self, highest: str, sql: str) -> Iterator[pa.Table]:
         """Yields the rows of a table in windows of its rowid.
@@ -93,13 +101,9 @@ class SqliteFile:
         mode = "mode=ro" if self._unlocked_state is None else "mode=ro&immutable=1"
         try:
             # Autocommit, or the driver's own BEGIN would hold the lock from the first read to the last.
-            connection = adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(self.path))}?{mode}", autocommit=True)
+            return adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(self.path))}?{mode}", autocommit=True)
         except adbc_driver_manager.Error as error:
             raise self._failure(error) from error
-        with connection.cursor() as cursor:
-            cursor.execute(_BUSY_TIMEOUT)
-            cursor.fetchall()
-        return connection
 
     def _overtaken(self) -> bool:
         return self._unlocked_state is not None and self._unlocked_state != self._state()
@@ -123,6 +127,12 @@ class SqliteFile:
         else:
             reason = "it is damaged, or no SQLite database; check it with: sqlite3 FILE 'PRAGMA integrity_check'"
         return SourceError(f"Cannot read '{self.path}': {reason}.")
+
+
+def _patience(error: Exception) -> float:
+    """How many seconds it may take until what stands in the way of a read is over; 0 where it will not be."""
+    text = str(error)
+    return _WAIT_FOR_LOCK if "locked" in text else _WAIT_FOR_JOURNAL if "readonly" in text else 0.0
 
 
 def _header(path: Path) -> bytes:
