@@ -21,9 +21,11 @@ from hpkb.vocabulary import AMBIGUOUS
 if TYPE_CHECKING:
     from hpkb.demo import DemoReport
     from hpkb.kb.ingest import IngestReport
+    from hpkb.kb.outcomes import TaskSummary
     from hpkb.kb.readings import Question
     from hpkb.pipeline import AnalysisReport
 
+_TASKS = 50  # tasks that a table shows
 _OTHERS = 12  # names of their own that a dry run lists
 _STYLE = {"supported": "green", "rejected": "red", "insufficient": "dim"}
 _CSV = (
@@ -112,7 +114,11 @@ def names(report: AnalysisReport) -> list[str]:
         more = f" and {len(others) - _OTHERS} more" if len(others) > _OTHERS else ""
         lines += ["", f"Kept under their own names: {', '.join(others[:_OTHERS])}{more}"]
     for question in report.questions:
-        lines += ["", f"{question.asks} For example:", *(f"    {line}" for line in question.answer.splitlines())]
+        lines += [
+            "",
+            f"{question.asks} For example:",
+            *(f"    {line}" for line in question.answer.splitlines()),
+        ]
     return lines
 
 
@@ -142,11 +148,28 @@ def ingested(report: IngestReport) -> str:
         f"{report.new} new, {report.changed} changed, {report.removed} removed, {report.unchanged} as before"
     )
     lines = [f"{report.source}: {changes}; {report.points:,} points read", *report.notes]
+    if report.tasks_shown:
+        lines.append(tasks(report.tasks_shown))
     if report.without_objective:
         lines.append(
-            f"No objective is known for {', '.join(report.without_objective)}. Give one: --objective METRIC:min"
+            f"No objective is known for {', '.join(report.without_objective)}. "
+            "Give one: --objective METRIC:min or METRIC:max, or in hpkb.toml"
         )
     return "\n".join(lines)
+
+
+def tasks(shown: Sequence[TaskSummary]) -> str:
+    """Returns a table of tasks: how many runs each has, what made them one task, what it is judged by and why."""
+    table = Table("task", "runs", "grouped by", "objective", "because", box=None, pad_edge=False)
+    for task in shown[:_TASKS]:
+        cells = (task.task, str(task.n_runs), task.grouped_by, task.objective or "none", task.reason)
+        table.add_row(*map(escape, cells))
+    more = (
+        [f"and {_count(len(shown) - _TASKS, 'task')} more; --format json lists all"]
+        if len(shown) > _TASKS
+        else []
+    )
+    return "\n".join([_text(table), *more])
 
 
 def _count(number: int, what: str) -> str:

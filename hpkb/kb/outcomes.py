@@ -1,35 +1,64 @@
 """The outcome of each run: its task's objective, its configuration and seed, and whether it is infeasible.
 
-A task is the tag `hpkb.task`, else the experiment. The objective of a run is the last value of its task's metric. A run
-that ended is infeasible where that value or its last training loss is NaN or infinite, where it ran out of memory,
-and where its training loss ended at twice its first value or more. A run that is still running has no outcome, nor has
-one that failed or was killed before it got as far as the median finished run of its task.
+The objective of a run is the last value of its task's metric: what the run ended with, and what a user of its weights
+gets. Findings rest on it alone. The best value of the curve is kept beside it, but never used in its place: it is the
+better the more often a run was evaluated and the more its curve scatters, and so favours noise. The smoothed best, of
+means over a twentieth of the points each, does so less; a run that is far worse at its end than there should have been
+stopped earlier.
+
+A run that ended is infeasible where its last value or its last training loss is NaN or infinite, where it ran out of
+memory, and where its training loss ended at twice its first value or more. A run that is still running has no outcome,
+nor has one that failed or was killed before it got as far as the median finished run of its task.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
 
 from hpkb.configuration import in_configuration
 from hpkb.errors import SourceError
+from hpkb.kb import tasks
+from hpkb.kb.staging import registered
 from hpkb.kb.store import transaction
-from hpkb.sources.objectives import TRAIN_LOSSES, Objective, caveat, choose, plain
+from hpkb.sources.objectives import TRAIN_LOSSES, Choice, Objective, choose, parse_one, plain, prefer
 
 _LISTED = 12  # metrics that an error names
+_GIVEN = "--objective"
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The tasks that have an objective, those that have none, and what to know of the objectives, as sentences."""
+class TaskSummary:
+    """One task as it was read: its runs, what made them one, and what it is judged by and why.
 
-    tasks: tuple[str, ...]
-    without_objective: tuple[str, ...]
-    notes: tuple[str, ...]
+    `objective` is METRIC:min or METRIC:max; where it is None, `reason` says what a person has to decide.
+    """
+
+    task: str
+    n_runs: int
+    grouped_by: str
+    objective: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A row of the table `tasks`, and of what is not in it for want of an objective."""
+
+    choice: Choice
+    grouped_by: str
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How many of the ended runs of each task have each metric, and how many have any."""
+
+    metrics: Mapping[str, Mapping[str, int]]
+    runs: Mapping[str, int]
 
 
 _COUNTS = """-- One row per task and metric: how many of its ended runs have it.
@@ -47,7 +76,14 @@ _TOUCHED = """-- One row per task with a run that is not as it was.
 SELECT task_id FROM touched ORDER BY ALL"""
 
 _KNOWN = """-- One row per task that has an objective.
-SELECT task_id, metric, direction FROM tasks"""
+SELECT task_id, metric || ':' || direction, coalesce(objective_reason, ''), coalesce(grouped_by, '') FROM tasks"""
+
+_STATED = """-- One row per task, objectives that somebody gives it, and who does; the most frequent first.
+SELECT task_id, stated_objectives, objectives_by FROM runs WHERE stated_objectives IS NOT NULL
+GROUP BY ALL ORDER BY task_id, count(*) DESC, stated_objectives, objectives_by"""
+
+_RUNS = """-- One row per task: how many runs it has.
+SELECT task_id, count(*) FROM runs WHERE task_id IS NOT NULL GROUP BY task_id"""
 
 _NAMES = """-- One row per parameter that is recorded.
 SELECT DISTINCT name FROM hyperparameters"""
@@ -55,10 +91,11 @@ SELECT DISTINCT name FROM hyperparameters"""
 _METRICS = """-- One row per metric that is recorded.
 SELECT DISTINCT metric FROM curve_features"""
 
-_DROP_TASKS = """-- One row less per task that is settled anew.
-DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM settling)"""
+_DROP_TASKS = """-- One row less per task that is written anew.
+DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM written)"""
 _ADD_TASKS = """-- One row per task with an objective.
-INSERT INTO tasks SELECT task_id, task_id, metric, direction FROM settling
+INSERT INTO tasks (task_id, name, metric, direction, grouped_by, objective_reason)
+SELECT task_id, task_id, metric, direction, grouped_by, reason FROM written
 WHERE metric IS NOT NULL AND task_id IN (SELECT task_id FROM runs)"""
 
 # 0.001 and 1e-3 are one configuration, True and true as well; beyond seven digits it is single precision speaking.
@@ -84,14 +121,31 @@ SELECT f.run_id, arg_min(f, (l.rank, f.metric)) AS loss
 FROM curve_features f JOIN train_losses l USING (metric) JOIN runs r USING (run_id) JOIN settling USING (task_id)
 GROUP BY f.run_id"""
 
+# The features have the best window by what the metric's name says; the objective may be the other way round.
+_TURNED = """-- One row per run whose best window is not that of the features.
+CREATE OR REPLACE TEMP TABLE settled_turned AS
+WITH points AS (
+    SELECT c.run_id, s.direction, c.value, row_number() OVER own - 1 AS place, f.n_points AS n, c.step, c.timestamp
+    FROM curves c JOIN runs r USING (run_id) JOIN settling s ON s.task_id = r.task_id AND s.metric = c.metric
+    JOIN curve_features f ON f.run_id = c.run_id AND f.metric = c.metric AND f.direction <> s.direction
+    WINDOW own AS (PARTITION BY c.run_id ORDER BY c.step, c.timestamp, c.value)),
+windows AS (
+    SELECT run_id, direction, list_avg(list(value ORDER BY place)) AS mean
+    FROM points WHERE isfinite(value) GROUP BY run_id, direction, place * least(20, n) // n)
+SELECT run_id, CASE direction WHEN 'max' THEN max(mean) ELSE min(mean) END AS smoothed_best
+FROM windows GROUP BY run_id, direction"""
+
 _OUTCOMES = """-- One row per run of the tasks that are settled anew.
 CREATE OR REPLACE TEMP TABLE outcomes AS
 WITH measured AS (
     SELECT r.run_id, r.task_id, r.status, r.end_reason, s.direction, o.last_value AS objective, o.last_step, t.loss,
+        CASE s.direction WHEN 'max' THEN o.maximum ELSE o.minimum END AS best,
+        coalesce(b.smoothed_best, o.smoothed_best) AS smoothed_best, s.metric || ':' || s.direction AS objective_of,
         r.status IN ('RUNNING', 'SCHEDULED') AS is_running,
         median(o.last_step) FILTER (r.status = 'FINISHED') OVER (PARTITION BY r.task_id) AS usual_end
     FROM runs r JOIN settling s USING (task_id)
     LEFT JOIN curve_features o ON o.run_id = r.run_id AND o.metric = s.metric
+    LEFT JOIN settled_turned b ON b.run_id = r.run_id
     LEFT JOIN settled_losses t ON t.run_id = r.run_id),
 judged AS (
     SELECT *, CASE
@@ -106,14 +160,16 @@ judged AS (
             THEN format('{} rose from {:.4g} to {:.4g}', loss.metric, loss.first_value, loss.tail_mean)
         END AS reason
     FROM measured)
-SELECT run_id, reason, CASE WHEN NOT is_running THEN objective END AS objective,
+SELECT run_id, reason, objective_of, CASE WHEN NOT is_running THEN objective END AS objective,
+    CASE WHEN NOT is_running THEN best END AS best, CASE WHEN NOT is_running THEN smoothed_best END AS smoothed_best,
     CASE WHEN is_running OR reason IS NOT NULL THEN NULL
          WHEN status IN ('FAILED', 'KILLED') AND last_step < usual_end THEN NULL
          WHEN direction = 'max' THEN -objective ELSE objective END AS objective_min
 FROM judged"""
 
 _SETTLE = """-- One row per run of the tasks that are settled anew.
-UPDATE runs SET configuration_id = c.configuration_id, seed = c.seed, objective = c.objective,
+UPDATE runs SET configuration_id = c.configuration_id, seed = c.seed, objective_of = c.objective_of,
+    objective = c.objective, objective_best = c.best, objective_smoothed_best = c.smoothed_best,
     objective_min = c.objective_min, infeasible = c.reason IS NOT NULL, infeasible_reason = c.reason
 FROM (SELECT * FROM outcomes JOIN settled_configurations USING (run_id) LEFT JOIN settled_seeds USING (run_id)) c
 WHERE runs.run_id = c.run_id"""
@@ -123,25 +179,30 @@ def settle(
     connection: duckdb.DuckDBPyConnection,
     source: str,
     given: Sequence[Objective],
-    stated: Mapping[str, Sequence[Objective]],
-) -> Settled:
-    """Decides the outcome of every run that may have another one now, and returns its tasks.
+    grouped_by: Mapping[str, str],
+) -> tuple[TaskSummary, ...]:
+    """Decides the outcome of every run that may have another one now, and returns the source's tasks.
 
-    `given` holds for all tasks of the source, `stated` by task. The temporary table `touched` names the tasks whose
-    runs changed. Raises SourceError where no task has an objective though there are metrics.
+    `given` holds for all tasks of the source, `grouped_by` says of every task what made its runs one. The temporary
+    table `touched` names the tasks whose runs are not as they were. Raises SourceError where no task has an objective
+    though there are metrics.
     """
-    counts, n_runs = _counts(connection), dict(connection.execute(_ENDED).fetchall())
-    before = _objectives(connection)
-    of_source = _texts(connection, _OF_SOURCE, source=source)
-    after = dict(before)
-    for task in of_source:
-        after[task] = choose(counts[task], n_runs.get(task, 0), given or stated.get(task, ()))
-    touched = set(_texts(connection, _TOUCHED))
-    altered = {task for task in of_source if after[task] != before.get(task)}
-    _settle(connection, {task: after.get(task) for task in touched | altered})
-    wanted = given or list(dict.fromkeys(o for objectives in stated.values() for o in objectives))
-    _check(source, wanted, {task: after[task] for task in of_source}, counts)
-    return _settled({task: after[task] for task in of_source}, given or stated)
+    counts, before, stated = _counts(connection), _known(connection), _stated(connection)
+    of_source, touched = _texts(connection, _OF_SOURCE, source=source), set(_texts(connection, _TOUCHED))
+    after = {task: replace(known, grouped_by=grouped_by.get(task, "")) for task, known in before.items()}
+    for task in touched | {*of_source}:
+        kept = () if task in of_source else _given_before(before.get(task))
+        choice = _choice(task, counts, given if task in of_source else kept, stated)
+        after[task] = _Task(choice, grouped_by.get(task, ""))
+    _write(
+        connection, {task: now for task, now in after.items() if task in touched or now != before.get(task)}
+    )
+    altered = {task for task, now in after.items() if now.choice.objective != _objective(before.get(task))}
+    _settle(connection, {task: after[task].choice.objective for task in touched | altered})
+    shown = {task: after[task] for task in of_source}
+    wanted = given or [o for task in of_source if task in stated for o in stated[task][0]]
+    _check(source, [*dict.fromkeys(wanted)], {task: now.choice for task, now in shown.items()}, counts)
+    return _summaries(connection, shown)
 
 
 def set_objective(connection: duckdb.DuckDBPyConnection, objective: Sequence[Objective]) -> None:
@@ -149,30 +210,70 @@ def set_objective(connection: duckdb.DuckDBPyConnection, objective: Sequence[Obj
 
     Raises SourceError, and changes nothing, where no task has any of them.
     """
-    counts, n_runs = _counts(connection), dict(connection.execute(_ENDED).fetchall())
-    chosen = {task: choose(counts[task], n_runs.get(task, 0), objective) for task in counts}
+    counts = _counts(connection)
+    chosen = {
+        task: prefer(counts.metrics[task], counts.runs[task], objective, _GIVEN) for task in counts.metrics
+    }
     _check("the knowledge base", objective, chosen, counts)
     with transaction(connection):
-        _settle(connection, {task: found for task, found in chosen.items() if found})
+        grouped_by = tasks.assign(connection)
+        found = {task: choice for task, choice in chosen.items() if choice.objective}
+        _write(connection, {task: _Task(choice, grouped_by.get(task, "")) for task, choice in found.items()})
+        _settle(connection, {task: choice.objective for task, choice in found.items()})
+
+
+def _choice(
+    task: str,
+    counts: _Counts,
+    given: Sequence[Objective],
+    stated: Mapping[str, tuple[Sequence[Objective], str]],
+) -> Choice:
+    """What a task is judged by: what is given, else what is stated of its runs, else what its metrics say."""
+    metrics, n_runs = counts.metrics.get(task, {}), counts.runs.get(task, 0)
+    if given:
+        return prefer(metrics, n_runs, given, _GIVEN)
+    return prefer(metrics, n_runs, *stated[task]) if task in stated else choose(metrics, n_runs)
+
+
+def _given_before(task: _Task | None) -> tuple[Objective, ...]:
+    """The objective that was given when the task of another source was brought in."""
+    if task is None or task.choice.objective is None or not task.choice.reason.startswith(_GIVEN):
+        return ()
+    return (task.choice.objective,)
+
+
+def _objective(task: _Task | None) -> Objective | None:
+    return None if task is None else task.choice.objective
+
+
+def _write(connection: duckdb.DuckDBPyConnection, rows: Mapping[str, _Task]) -> None:
+    """Writes the rows of the table `tasks`; a task without an objective, or without a run, has none."""
+    columns = {
+        "task_id": [*rows],
+        "metric": [o.metric if (o := row.choice.objective) else None for row in rows.values()],
+        "direction": [o.direction if (o := row.choice.objective) else None for row in rows.values()],
+        "grouped_by": [row.grouped_by for row in rows.values()],
+        "reason": [row.choice.reason for row in rows.values()],
+    }
+    table = pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
+    with registered(connection, "written", table):
+        connection.execute(_DROP_TASKS)
+        connection.execute(_ADD_TASKS)
 
 
 def _settle(connection: duckdb.DuckDBPyConnection, objectives: Mapping[str, Objective | None]) -> None:
-    """Writes the tasks and the outcomes of their runs."""
+    """Writes the outcomes of the runs of these tasks."""
     if not objectives:
         return
     metrics = [metric for metric in _texts(connection, _METRICS) if plain(metric) in TRAIN_LOSSES]
     names = [name for name in _texts(connection, _NAMES) if in_configuration(name)]
-    tables = {
-        "settling": _settling(objectives),
-        "train_losses": _ranked(metrics),
-        "configuration_names": pa.table({"name": pa.array(names, pa.string())}),
-    }
-    for name, table in tables.items():
-        connection.register(name, table)
-    for statement in (_DROP_TASKS, _ADD_TASKS, _CONFIGURATIONS, _SEEDS, _TRAIN_LOSSES, _OUTCOMES, _SETTLE):
-        connection.execute(statement)
-    for name in tables:
-        connection.unregister(name)
+    with (
+        registered(connection, "settling", _settling(objectives)),
+        registered(connection, "train_losses", _ranked(metrics)),
+        registered(connection, "configuration_names", pa.table({"name": pa.array(names, pa.string())})),
+    ):
+        for statement in (_CONFIGURATIONS, _SEEDS, _TRAIN_LOSSES, _TURNED, _OUTCOMES, _SETTLE):
+            connection.execute(statement)
 
 
 def _settling(objectives: Mapping[str, Objective | None]) -> pa.Table:
@@ -190,42 +291,57 @@ def _ranked(losses: Sequence[str]) -> pa.Table:
     return pa.table({"metric": pa.array(losses, pa.string()), "rank": pa.array(ranks, pa.int64())})
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+def _counts(connection: duckdb.DuckDBPyConnection) -> _Counts:
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for task, metric, count in connection.execute(_COUNTS).fetchall():
         counts[task][metric] = count
-    return counts
+    return _Counts(counts, dict(connection.execute(_ENDED).fetchall()))
 
 
-def _objectives(connection: duckdb.DuckDBPyConnection) -> dict[str, Objective | None]:
-    return {task: Objective(metric, direction) for task, metric, direction in connection.execute(_KNOWN).fetchall()}
+def _known(connection: duckdb.DuckDBPyConnection) -> dict[str, _Task]:
+    rows = connection.execute(_KNOWN).fetchall()
+    return {
+        task: _Task(Choice(parse_one(text), reason), grouped_by) for task, text, reason, grouped_by in rows
+    }
+
+
+def _stated(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Sequence[Objective], str]]:
+    """What most runs of each task are said to be judged by, and who says so."""
+    found: dict[str, tuple[Sequence[Objective], str]] = {}
+    for task, objectives, said_by in connection.execute(_STATED).fetchall():
+        found.setdefault(task, ([*map(parse_one, objectives)], said_by))
+    return found
 
 
 def _texts(connection: duckdb.DuckDBPyConnection, sql: str, **values: str) -> list[str]:
     return [row[0] for row in connection.execute(sql, values).fetchall()]
 
 
-def _check(
-    where: str,
-    given: Sequence[Objective],
-    chosen: Mapping[str, Objective | None],
-    counts: Mapping[str, Mapping[str, int]],
-) -> None:
-    metrics = sorted({metric for task in chosen for metric in counts.get(task, ())})
-    if any(chosen.values()) or not (metrics or given):
+def _check(where: str, given: Sequence[Objective], chosen: Mapping[str, Choice], counts: _Counts) -> None:
+    metrics = sorted({metric for task in chosen for metric in counts.metrics.get(task, ())})
+    if any(choice.objective for choice in chosen.values()) or not (metrics or given):
         return
     names = ", ".join(metrics[:_LISTED]) + (", …" if len(metrics) > _LISTED else "")
     there = f"There are: {names}." if metrics else "There are no metrics."
     if given:
         wanted = ", ".join(objective.metric for objective in given)
         raise SourceError(f"No ended run of {where} has the metric '{wanted}'. {there}")
-    raise SourceError(f"No metric of {where} is known as an objective. {there} Give one: --objective METRIC:min")
+    reasons = Counter(choice.reason for task, choice in chosen.items() if counts.metrics.get(task))
+    reason = min(reasons, key=lambda text: (-reasons[text], text))
+    raise SourceError(
+        f"No objective in {where}: {reason}. {there} Give one: --objective METRIC:min or METRIC:max"
+    )
 
 
-def _settled(chosen: Mapping[str, Objective | None], is_stated: object) -> Settled:
-    caveats = () if is_stated else ((task, o, caveat(o)) for task, o in sorted(chosen.items()) if o)
-    return Settled(
-        tuple(sorted(task for task, o in chosen.items() if o)),
-        tuple(sorted(task for task, o in chosen.items() if not o)),
-        tuple(f"Task '{task}' ({o}) is {text}." for task, o, text in caveats if text),
+def _summaries(connection: duckdb.DuckDBPyConnection, shown: Mapping[str, _Task]) -> tuple[TaskSummary, ...]:
+    n_runs = dict(connection.execute(_RUNS).fetchall())
+    return tuple(
+        TaskSummary(
+            name,
+            n_runs[name],
+            task.grouped_by,
+            str(o) if (o := task.choice.objective) else None,
+            task.choice.reason,
+        )
+        for name, task in sorted(shown.items())
     )

@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpkb.sources.objectives import OBJECTIVES, plain
+from hpkb.sources.objectives import is_objective
 
-_KNOWN_METRICS = frozenset(objective.metric for objective in OBJECTIVES)
 _Decoder = Callable[[float | None], str]
 
 
@@ -40,7 +39,7 @@ def attribute_texts(values: pa.ChunkedArray) -> pa.Array:
 
 def metric_values(names: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.Array:
     """Returns the value of each attribute that is a number and has the name of a known metric, else NULL."""
-    named = {name for name in names.unique().to_pylist() if plain(name) in _KNOWN_METRICS}
+    named = {name for name in names.unique().to_pylist() if is_objective(name)}
     pairs = zip(names.to_pylist(), values.to_pylist(), strict=True)
     return pa.array(
         [_number(_loaded(value)) if name in named else None for name, value in pairs], pa.float64()

@@ -11,7 +11,7 @@ import pytest
 from hpkb.errors import SourceError, UsageError
 from hpkb.kb import connect, ingest_into, load_sweeps, set_objective, writing
 from hpkb.sources import open_source
-from hpkb.sources.objectives import Objective, caveat, choose, parse_objective
+from hpkb.sources.objectives import choose, parse_objective
 from hpkb.sweep import Sweep
 from tests.kb.rawstore import RawStore
 
@@ -105,13 +105,15 @@ def test_the_last_value_is_that_of_the_last_step_not_of_the_last_row(store: RawS
     ],
 )
 def test_the_objective_nobody_named(counts: dict[str, int], n_runs: int, chosen: str) -> None:
-    assert str(choose(counts, n_runs, ())) == chosen
+    assert str(choose(counts, n_runs).objective) == chosen
 
 
 def test_what_is_said_of_an_objective_chosen_for_want_of_better() -> None:
-    assert caveat(Objective("val_loss", "min")) is None
-    assert "test" in str(caveat(Objective("test_acc", "max")))
-    assert "training loss" in str(caveat(Objective("train_loss", "min")))
+    assert (
+        choose({"val_loss": 9}, 10).reason == "a validation loss, lower is better; 9 of 10 ended runs have it"
+    )
+    assert "no test is left to confirm" in choose({"test_acc": 1}, 1).reason
+    assert "nothing of generalisation" in choose({"train_loss": 1}, 1).reason
 
 
 def test_objectives_of_preference(store: RawStore, tmp_path: Path) -> None:
@@ -151,7 +153,9 @@ def test_configurations_leave_out_the_seed_and_agree_on_numbers(store: RawStore,
         store.run("a", {"learning_rate": "1e-3", "seed": 1, "amsgrad": "True"}, curves),
         store.run("a", {"learning_rate": "0.001", "seed": 2, "amsgrad": "true"}, curves),
         store.run("a", {"lr": 0.001, "cli.lr": 0.5, "cli.out": "/x", "amsgrad": True}, curves),
-        store.run("a", {"cli.lr": 0.0010000000474974513, "config.lr": 7, "cli.seed": 3, "amsgrad": "TRUE"}, curves),
+        store.run(
+            "a", {"cli.lr": 0.0010000000474974513, "config.lr": 7, "cli.seed": 3, "amsgrad": "TRUE"}, curves
+        ),
     ]
     other = store.run("a", {"learning_rate": 0.002, "seed": 1, "amsgrad": True}, curves)
     found = outcomes(store, tmp_path)
@@ -165,7 +169,9 @@ def test_the_scripts_own_names_stay_beside_the_canonical_ones(store: RawStore, t
     run = store.run("a", params, {"val_loss": [1.0]})
     outcomes(store, tmp_path)
     with connect(tmp_path / "kb.duckdb", read_only=True) as connection:
-        found = connection.execute("SELECT name, value_text FROM hyperparameters WHERE run_id = $run", {"run": run})
+        found = connection.execute(
+            "SELECT name, value_text FROM hyperparameters WHERE run_id = $run", {"run": run}
+        )
         assert dict(found.fetchall()) == {
             "cli.drop_rate": "0.1", "dropout": "0.1", "cli.my-own": "x", "learning_rate": "0.25", "lr": "0.5",
         }  # fmt: skip
