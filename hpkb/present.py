@@ -21,7 +21,7 @@ from hpkb.vocabulary import AMBIGUOUS
 if TYPE_CHECKING:
     from hpkb.demo import DemoReport
     from hpkb.kb.ingest import IngestReport
-    from hpkb.kb.outcomes import TaskSummary
+    from hpkb.kb.judging import TaskSummary
     from hpkb.kb.readings import Question
     from hpkb.pipeline import AnalysisReport
 

@@ -13,61 +13,30 @@ nor has one that failed or was killed before it got as far as the median finishe
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
 
 from hpkb.configuration import in_configuration
-from hpkb.errors import SourceError
 from hpkb.kb import tasks
+from hpkb.kb.judging import (
+    GIVEN,
+    Task,
+    TaskSummary,
+    check,
+    counts_of,
+    given_before,
+    judge,
+    known,
+    stated_objectives,
+    summaries,
+    write,
+)
 from hpkb.kb.staging import registered
 from hpkb.kb.store import transaction
-from hpkb.sources.objectives import TRAIN_LOSSES, Choice, Objective, choose, parse_one, plain, prefer
-
-_LISTED = 12  # metrics that an error names
-_GIVEN = "--objective"
-
-
-@dataclass(frozen=True)
-class TaskSummary:
-    """One task as it was read: its runs, what made them one, and what it is judged by and why.
-
-    `objective` is METRIC:min or METRIC:max; where it is None, `reason` says what a person has to decide.
-    """
-
-    task: str
-    n_runs: int
-    grouped_by: str
-    objective: str | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A row of the table `tasks`, and of what is not in it for want of an objective."""
-
-    choice: Choice
-    grouped_by: str
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """How many of the ended runs of each task have each metric, and how many have any."""
-
-    metrics: Mapping[str, Mapping[str, int]]
-    runs: Mapping[str, int]
-
-
-_COUNTS = """-- One row per task and metric: how many of its ended runs have it.
-SELECT r.task_id, f.metric, count(*) FROM runs r JOIN curve_features f USING (run_id)
-WHERE r.status NOT IN ('RUNNING', 'SCHEDULED') GROUP BY ALL ORDER BY ALL"""
-
-_ENDED = """-- One row per task: how many of its ended runs have any metric.
-SELECT task_id, count(*) FROM runs
-WHERE status NOT IN ('RUNNING', 'SCHEDULED') AND run_id IN (SELECT run_id FROM curve_features) GROUP BY ALL"""
+from hpkb.sources.objectives import TRAIN_LOSSES, Objective, plain, prefer
 
 _OF_SOURCE = """-- One row per task with a run of the source.
 SELECT DISTINCT task_id FROM runs WHERE source = $source ORDER BY ALL"""
@@ -75,28 +44,11 @@ SELECT DISTINCT task_id FROM runs WHERE source = $source ORDER BY ALL"""
 _TOUCHED = """-- One row per task with a run that is not as it was.
 SELECT task_id FROM touched ORDER BY ALL"""
 
-_KNOWN = """-- One row per task that has an objective.
-SELECT task_id, metric || ':' || direction, coalesce(objective_reason, ''), coalesce(grouped_by, '') FROM tasks"""
-
-_STATED = """-- One row per task, objectives that somebody gives it, and who does; the most frequent first.
-SELECT task_id, stated_objectives, objectives_by FROM runs WHERE stated_objectives IS NOT NULL
-GROUP BY ALL ORDER BY task_id, count(*) DESC, stated_objectives, objectives_by"""
-
-_RUNS = """-- One row per task: how many runs it has.
-SELECT task_id, count(*) FROM runs WHERE task_id IS NOT NULL GROUP BY task_id"""
-
 _NAMES = """-- One row per parameter that is recorded.
 SELECT DISTINCT name FROM hyperparameters"""
 
 _METRICS = """-- One row per metric that is recorded.
 SELECT DISTINCT metric FROM curve_features"""
-
-_DROP_TASKS = """-- One row less per task that is written anew.
-DELETE FROM tasks WHERE task_id IN (SELECT task_id FROM written)"""
-_ADD_TASKS = """-- One row per task with an objective.
-INSERT INTO tasks (task_id, name, metric, direction, grouped_by, objective_reason)
-SELECT task_id, task_id, metric, direction, grouped_by, reason FROM written
-WHERE metric IS NOT NULL AND task_id IN (SELECT task_id FROM runs)"""
 
 # 0.001 and 1e-3 are one configuration, True and true as well; beyond seven digits it is single precision speaking.
 _CONFIGURATIONS = """-- One row per run: its configuration's digest and its seed.
@@ -187,22 +139,22 @@ def settle(
     table `touched` names the tasks whose runs are not as they were. Raises SourceError where no task has an objective
     though there are metrics.
     """
-    counts, before, stated = _counts(connection), _known(connection), _stated(connection)
+    counts, before, stated = counts_of(connection), known(connection), stated_objectives(connection)
     of_source, touched = _texts(connection, _OF_SOURCE, source=source), set(_texts(connection, _TOUCHED))
-    after = {task: replace(known, grouped_by=grouped_by.get(task, "")) for task, known in before.items()}
+    after = {task: replace(row, grouped_by=grouped_by.get(task, "")) for task, row in before.items()}
     for task in touched | {*of_source}:
-        kept = () if task in of_source else _given_before(before.get(task))
-        choice = _choice(task, counts, given if task in of_source else kept, stated)
-        after[task] = _Task(choice, grouped_by.get(task, ""))
-    _write(
+        kept = () if task in of_source else given_before(before.get(task))
+        choice = judge(task, counts, given if task in of_source else kept, stated)
+        after[task] = Task(choice, grouped_by.get(task, ""))
+    write(
         connection, {task: now for task, now in after.items() if task in touched or now != before.get(task)}
     )
     altered = {task for task, now in after.items() if now.choice.objective != _objective(before.get(task))}
     _settle(connection, {task: after[task].choice.objective for task in touched | altered})
     shown = {task: after[task] for task in of_source}
     wanted = given or [o for task in of_source if task in stated for o in stated[task][0]]
-    _check(source, [*dict.fromkeys(wanted)], {task: now.choice for task, now in shown.items()}, counts)
-    return _summaries(connection, shown)
+    check(source, [*dict.fromkeys(wanted)], {task: now.choice for task, now in shown.items()}, counts)
+    return summaries(connection, shown)
 
 
 def set_objective(connection: duckdb.DuckDBPyConnection, objective: Sequence[Objective]) -> None:
@@ -210,55 +162,20 @@ def set_objective(connection: duckdb.DuckDBPyConnection, objective: Sequence[Obj
 
     Raises SourceError, and changes nothing, where no task has any of them.
     """
-    counts = _counts(connection)
+    counts = counts_of(connection)
     chosen = {
-        task: prefer(counts.metrics[task], counts.runs[task], objective, _GIVEN) for task in counts.metrics
+        task: prefer(counts.metrics[task], counts.runs[task], objective, GIVEN) for task in counts.metrics
     }
-    _check("the knowledge base", objective, chosen, counts)
+    check("the knowledge base", objective, chosen, counts)
     with transaction(connection):
         grouped_by = tasks.assign(connection)
         found = {task: choice for task, choice in chosen.items() if choice.objective}
-        _write(connection, {task: _Task(choice, grouped_by.get(task, "")) for task, choice in found.items()})
+        write(connection, {task: Task(choice, grouped_by.get(task, "")) for task, choice in found.items()})
         _settle(connection, {task: choice.objective for task, choice in found.items()})
 
 
-def _choice(
-    task: str,
-    counts: _Counts,
-    given: Sequence[Objective],
-    stated: Mapping[str, tuple[Sequence[Objective], str]],
-) -> Choice:
-    """What a task is judged by: what is given, else what is stated of its runs, else what its metrics say."""
-    metrics, n_runs = counts.metrics.get(task, {}), counts.runs.get(task, 0)
-    if given:
-        return prefer(metrics, n_runs, given, _GIVEN)
-    return prefer(metrics, n_runs, *stated[task]) if task in stated else choose(metrics, n_runs)
-
-
-def _given_before(task: _Task | None) -> tuple[Objective, ...]:
-    """The objective that was given when the task of another source was brought in."""
-    if task is None or task.choice.objective is None or not task.choice.reason.startswith(_GIVEN):
-        return ()
-    return (task.choice.objective,)
-
-
-def _objective(task: _Task | None) -> Objective | None:
+def _objective(task: Task | None) -> Objective | None:
     return None if task is None else task.choice.objective
-
-
-def _write(connection: duckdb.DuckDBPyConnection, rows: Mapping[str, _Task]) -> None:
-    """Writes the rows of the table `tasks`; a task without an objective, or without a run, has none."""
-    columns = {
-        "task_id": [*rows],
-        "metric": [o.metric if (o := row.choice.objective) else None for row in rows.values()],
-        "direction": [o.direction if (o := row.choice.objective) else None for row in rows.values()],
-        "grouped_by": [row.grouped_by for row in rows.values()],
-        "reason": [row.choice.reason for row in rows.values()],
-    }
-    table = pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
-    with registered(connection, "written", table):
-        connection.execute(_DROP_TASKS)
-        connection.execute(_ADD_TASKS)
 
 
 def _settle(connection: duckdb.DuckDBPyConnection, objectives: Mapping[str, Objective | None]) -> None:
@@ -291,57 +208,5 @@ def _ranked(losses: Sequence[str]) -> pa.Table:
     return pa.table({"metric": pa.array(losses, pa.string()), "rank": pa.array(ranks, pa.int64())})
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> _Counts:
-    counts: dict[str, dict[str, int]] = defaultdict(dict)
-    for task, metric, count in connection.execute(_COUNTS).fetchall():
-        counts[task][metric] = count
-    return _Counts(counts, dict(connection.execute(_ENDED).fetchall()))
-
-
-def _known(connection: duckdb.DuckDBPyConnection) -> dict[str, _Task]:
-    rows = connection.execute(_KNOWN).fetchall()
-    return {
-        task: _Task(Choice(parse_one(text), reason), grouped_by) for task, text, reason, grouped_by in rows
-    }
-
-
-def _stated(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[Sequence[Objective], str]]:
-    """What most runs of each task are said to be judged by, and who says so."""
-    found: dict[str, tuple[Sequence[Objective], str]] = {}
-    for task, objectives, said_by in connection.execute(_STATED).fetchall():
-        found.setdefault(task, ([*map(parse_one, objectives)], said_by))
-    return found
-
-
 def _texts(connection: duckdb.DuckDBPyConnection, sql: str, **values: str) -> list[str]:
     return [row[0] for row in connection.execute(sql, values).fetchall()]
-
-
-def _check(where: str, given: Sequence[Objective], chosen: Mapping[str, Choice], counts: _Counts) -> None:
-    metrics = sorted({metric for task in chosen for metric in counts.metrics.get(task, ())})
-    if any(choice.objective for choice in chosen.values()) or not (metrics or given):
-        return
-    names = ", ".join(metrics[:_LISTED]) + (", …" if len(metrics) > _LISTED else "")
-    there = f"There are: {names}." if metrics else "There are no metrics."
-    if given:
-        wanted = ", ".join(objective.metric for objective in given)
-        raise SourceError(f"No ended run of {where} has the metric '{wanted}'. {there}")
-    reasons = Counter(choice.reason for task, choice in chosen.items() if counts.metrics.get(task))
-    reason = min(reasons, key=lambda text: (-reasons[text], text))
-    raise SourceError(
-        f"No objective in {where}: {reason}. {there} Give one: --objective METRIC:min or METRIC:max"
-    )
-
-
-def _summaries(connection: duckdb.DuckDBPyConnection, shown: Mapping[str, _Task]) -> tuple[TaskSummary, ...]:
-    n_runs = dict(connection.execute(_RUNS).fetchall())
-    return tuple(
-        TaskSummary(
-            name,
-            n_runs[name],
-            task.grouped_by,
-            str(o) if (o := task.choice.objective) else None,
-            task.choice.reason,
-        )
-        for name, task in sorted(shown.items())
-    )

@@ -13,7 +13,7 @@ import pytest
 from hpkb.corrections import NO_CORRECTIONS, Corrections, RunsRule
 from hpkb.kb import connect, ingest_into
 from hpkb.kb.grouping import Evidence, Grouping, group, plain_value
-from hpkb.kb.outcomes import TaskSummary
+from hpkb.kb.judging import TaskSummary
 from hpkb.kb.same_data import Split
 from hpkb.sources import open_source
 from hpkb.sources.objectives import Objective
@@ -177,6 +177,16 @@ def test_why_is_told(store: RawStore, tmp_path: Path) -> None:
     with connect(tmp_path / "kb.duckdb", read_only=True) as connection:
         told = connection.execute("SELECT task_id, grouped_by, objective_reason FROM tasks").fetchall()
     assert ("bench · B", "experiment and model", reason) in told
+
+
+def test_a_digest_of_the_length_alone_makes_no_two_experiments_one_task(
+    store: RawStore, tmp_path: Path
+) -> None:
+    for experiment in ("a", "b"):
+        for role, digest_of in (("same", "shape"), ("own", "all")):
+            tags = {"hpkb.split.training.digest": role, "hpkb.split.training.digest_of": digest_of}
+            store.run(f"{role} {experiment}", {"model": "CNN"}, LOSS, tags)
+    assert sorted(ingest(store, tmp_path / "kb.duckdb")) == ["own a + own b · CNN", "same a", "same b"]
 
 
 def test_corrections_of_tasks_and_objectives(store: RawStore, tmp_path: Path) -> None:
