@@ -3,9 +3,9 @@
 A reader of a file in rollback-journal mode makes its writer wait, and after 20 s fail. So every statement here is
 short: windows of 200,000 rows, each fetched whole before anything else is done with it.
 
-A file in WAL mode that nobody has open is read as `immutable`, because a mere `mode=ro` would leave a `-wal` and a
-`-shm` file beside it. A writer that comes along meanwhile changes the file's size or time of change; then the window
-is read again under the lock.
+A file in WAL mode that nobody has open is read without locks (`sqlite_wal` says how), because a mere `mode=ro` would
+change what lies beside it. A writer that comes along meanwhile changes the file's size or time of change; then the
+window is read again under the lock.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
 from hpkb.errors import SourceError
+from hpkb.sources.sqlite_wal import LOCKED, copy_with_log, way_to_read
 
 WINDOW = 200_000
 # SQLite waits up to 100 ms between two looks at a lock; a writer that commits all the time has long taken it again.
@@ -38,9 +40,11 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         header = _header(self.path)
-        alone = header[18:20] == _WAL and not Path(f"{self.path}-wal").exists()
-        self._unlocked_state = self._state() if alone else None
-        self._connection = self._open()
+        state = self._state()
+        way = way_to_read(self.path) if header[18:20] == _WAL else LOCKED
+        self._unlocked_state = None if way == LOCKED else state
+        self._copy: TemporaryDirectory[str] | None = None
+        self._connection = self._open(self.path, way) if way else self._open(self._make_copy(), LOCKED)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Returns all rows of a query that yields at most some 200,000; types follow from the values."""
@@ -89,6 +93,8 @@ class SqliteFile:
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+        if self._copy:
+            self._copy.cleanup()
 
     def _fetch(self, sql: str, parameters: Sequence[Any]) -> pa.Table:
         with self._connection.cursor() as cursor:
@@ -97,13 +103,21 @@ class SqliteFile:
             cursor.execute(sql, tuple(parameters) or None)
             return cursor.fetch_arrow_table()
 
-    def _open(self) -> Any:
-        mode = "mode=ro" if self._unlocked_state is None else "mode=ro&immutable=1"
+    def _open(self, path: Path, way: str) -> Any:
         try:
             # Autocommit, or the driver's own BEGIN would hold the lock from the first read to the last.
-            return adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(self.path))}?{mode}", autocommit=True)
+            return adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(path))}?{way}", autocommit=True)
         except adbc_driver_manager.Error as error:
             raise self._failure(error) from error
+
+    def _make_copy(self) -> Path:
+        self._copy = TemporaryDirectory(prefix="hpkb-")
+        try:
+            return copy_with_log(self.path, Path(self._copy.name))
+        except OSError as error:
+            self._copy.cleanup()
+            reason = f"its log ({self.path.name}-wal) belongs to it, and there is no room to copy both"
+            raise SourceError(f"Cannot read '{self.path}': {reason} ({error.strerror}). Set TMPDIR.") from None
 
     def _overtaken(self) -> bool:
         return self._unlocked_state is not None and self._unlocked_state != self._state()
@@ -112,7 +126,7 @@ class SqliteFile:
         self._unlocked_state = None
         with suppress(adbc_driver_manager.Error):
             self._connection.close()
-        self._connection = self._open()
+        self._connection = self._open(self.path, LOCKED)
 
     def _state(self) -> tuple[int, int]:
         status = self.path.stat()
