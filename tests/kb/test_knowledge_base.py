@@ -12,6 +12,7 @@ import hpkb
 from hpkb.errors import KnowledgeBaseError
 from hpkb.findings import Finding
 from hpkb.kb import KnowledgeBase
+from hpkb.kb.store import SCHEMA_VERSION
 
 RIDGE = Finding(
     miner="lr_weight_decay", task="größe/2 – b", hyperparameters=("learning_rate", "weight_decay"),
@@ -58,7 +59,7 @@ def test_defaults_and_meta(tmp_path: Path) -> None:
         kb.meta["seed"] = "8"
     with KnowledgeBase.open(path) as kb:
         assert (kb.defaults(), kb.defaults("digits"), kb.defaults("imdb")) == (document, {"task": "digits"}, None)
-        assert dict(kb.meta) == {"schema": "1", "seed": "8"}
+        assert dict(kb.meta) == {"schema": SCHEMA_VERSION, "seed": "8"}
         assert kb.meta.get("nothing") is None
 
 
