@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mysql import MysqlServer, mysql_programs
 from tests.postgres import Database, free_port, postgres_programs
 from tests.stores import Hpkb, write_store
 
@@ -60,4 +61,14 @@ def database() -> Iterator[Database]:
         pytest.skip("PostgreSQL's programs (initdb, postgres) are not on this machine")
     pytest.importorskip("psycopg")
     with Database(free_port()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[MysqlServer]:
+    """A MariaDB server with nothing in it."""
+    if mysql_programs() is None:
+        pytest.skip("MariaDB's programs (mariadbd, mariadb-install-db) are not on this machine")
+    pytest.importorskip("pymysql")
+    with MysqlServer(free_port()) as running:
         yield running

@@ -7,18 +7,21 @@ grew over many analyses equals one built anew, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
-from hpkb.kb import curves, outcomes, parameters
+from hpkb.kb import outcomes, parameters, tasks
+from hpkb.kb.curve_features import add_features
+from hpkb.kb.curves import add_curves, forget_curves
+from hpkb.kb.generalization import add_gaps
+from hpkb.kb.judging import TaskSummary
 from hpkb.kb.store import transaction, writing
-from hpkb.sources import CURVES, Source
+from hpkb.sources import Source
 from hpkb.sources.objectives import parse_objective
 from hpkb.vocabulary import digest
 
@@ -27,7 +30,8 @@ from hpkb.vocabulary import digest
 class IngestReport:
     """What one ingest did: runs by what became of them, points read, and tasks that have no objective.
 
-    `notes` says what had to be altered on the way, as sentences.
+    `notes` says what had to be altered on the way, as sentences; `tasks_shown` how the runs were grouped, and what
+    each task is judged by.
     """
 
     source: str
@@ -39,6 +43,7 @@ class IngestReport:
     tasks: tuple[str, ...]
     without_objective: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    tasks_shown: tuple[TaskSummary, ...] = ()
 
 
 _COMPARE = """-- One row per run of the source, present, past or both: what has become of it.
@@ -66,7 +71,7 @@ SELECT DISTINCT task_id FROM runs JOIN changes USING (run_id) WHERE change IN ('
 _FORGET = tuple(
     "-- One row less per row of a run that is gone, or about to be read again.\n"
     "DELETE FROM " + table + " WHERE run_id IN (SELECT run_id FROM changes WHERE change IN ('changed', 'removed'))"
-    for table in ("curves", "curve_features", "hyperparameters", "splits", "hardware", "runs")
+    for table in ("curve_features", "generalization_gaps", "hyperparameters", "splits", "hardware", "runs")
 )
 
 _TAKE_OVER = """-- One row per run that is the same as before, but comes from elsewhere now.
@@ -76,9 +81,9 @@ WHERE source <> $source AND run_id IN (SELECT run_id FROM changes WHERE change =
 _ADD_SOURCE = """-- One row per source.
 INSERT OR REPLACE INTO sources VALUES ($source, $kind, CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP))"""
 
-_ADD_RUNS = """-- One row per run; its outcome follows when all its rows are there.
+_ADD_RUNS = """-- One row per run; its task and its outcome follow when all its rows are there.
 INSERT INTO runs (run_id, task_id, source, experiment, run_name, status, started_at, ended_at, end_reason, fingerprint)
-SELECT run_id, s.task, $source, s.experiment, s.run_name, s.status, s.started_at, s.ended_at, s.end_reason,
+SELECT run_id, NULL, $source, s.experiment, s.run_name, s.status, s.started_at, s.ended_at, s.end_reason,
     c.fingerprint
 FROM staged s JOIN changes c USING (run_id)"""
 
@@ -87,9 +92,6 @@ INSERT INTO hardware SELECT run_id, name, value FROM staged"""
 
 _ADD_SPLITS = """-- One row per run and split.
 INSERT INTO splits SELECT run_id, role, digest, n_examples FROM staged"""
-
-_ADD_CURVES = """-- One row per point.
-INSERT INTO curves SELECT run_id, metric, step, timestamp, value FROM staged"""
 
 
 def ingest_into(
@@ -114,25 +116,28 @@ def ingest(
     """Brings the runs of a source in, of the experiments named or of all, and returns what that did.
 
     `objective` ("val_loss:min"; several in order of preference with commas) holds for the source's tasks. Without it,
-    each task has the one that the source states, or the first of `sources.objectives.OBJECTIVES` that most of its
-    runs have. Raises SourceError, and changes nothing, where an experiment is not known, where there is no run, and
-    where no run has the objective.
+    each task has the one that the corrections or the source state, or what `sources.objectives.choose` makes of the
+    metrics of its runs. Raises SourceError, and changes nothing, where an experiment is not known, where there is no
+    run, and where no run has the objective.
     """
     given = parse_objective(objective) if objective else ()
     _check_experiments(source, experiments)
     with transaction(connection):
         counts = _compare(connection, source, experiments, corrections)
         connection.execute(_TOUCHED)
+        forget_curves(connection)
         for statement in _FORGET:
             connection.execute(statement)
         connection.execute(_TAKE_OVER, {"source": source.name})
         points = _bring_in(connection, source, corrections)
+        grouped_by = tasks.assign(connection)
         connection.execute(_ALSO_TOUCHED)
-        settled = outcomes.settle(connection, source.name, given, source.objectives())
+        shown = outcomes.settle(connection, source.name, given, grouped_by)
     return IngestReport(
         source.name, counts.get("new", 0), counts.get("changed", 0), counts.get("removed", 0),
-        counts.get("unchanged", 0), points, settled.tasks, settled.without_objective,
-        tuple(f"{count:,} {what}" for what, count in source.notes().items()),
+        counts.get("unchanged", 0), points, tuple(task.task for task in shown if task.objective),
+        tuple(task.task for task in shown if not task.objective),
+        tuple(f"{count:,} {what}" for what, count in source.notes().items()), shown,
     )  # fmt: skip
 
 
@@ -170,14 +175,16 @@ def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source, corrections
     ids = connection.sql(_TO_READ).to_arrow_table()["run_id"].combine_chunks()
     if not len(ids):
         return 0
-    _insert(connection, _ADD_RUNS, source.runs(ids), source=source.name)
-    parameters.add(connection, source.parameters(ids), corrections)
+    runs, recorded = source.runs(ids), source.parameters(ids)
+    _insert(connection, _ADD_RUNS, runs, source=source.name)
+    tasks.state(connection, source, runs, recorded, corrections)
+    parameters.add(connection, recorded, corrections)
     _insert(connection, _ADD_HARDWARE, source.hardware(ids))
     _insert(connection, _ADD_SPLITS, source.splits(ids))
-    counter = _Counter(source.curves(ids))
-    _insert(connection, _ADD_CURVES, pa.RecordBatchReader.from_batches(CURVES, iter(counter)))
-    curves.add_features(connection)
-    return counter.rows
+    added = add_curves(connection, source.curves(ids))
+    add_features(connection, added.slices)
+    add_gaps(connection)
+    return added.points
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, sql: str, rows: object, **values: str) -> None:
@@ -186,15 +193,3 @@ def _insert(connection: duckdb.DuckDBPyConnection, sql: str, rows: object, **val
         connection.execute(sql, values)
     finally:
         connection.unregister("staged")
-
-
-class _Counter:
-    """Passes batches on and counts their rows."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches, self.rows = batches, 0
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in self._batches:
-            self.rows += batch.num_rows
-            yield batch

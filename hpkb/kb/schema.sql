@@ -19,7 +19,9 @@ CREATE TABLE IF NOT EXISTS tasks (
     task_id   TEXT PRIMARY KEY,
     name      TEXT NOT NULL,
     metric    TEXT NOT NULL,        -- the objective's metric
-    direction TEXT NOT NULL         -- min or max
+    direction TEXT NOT NULL,        -- min or max
+    grouped_by       TEXT,          -- what made its runs one task: 'tag hpkb.task', 'experiment and model', …
+    objective_reason TEXT           -- why it is judged by that metric
 );
 
 -- One row per run that is active in its source, finished or not. A run that only stands above those of a job's
@@ -27,6 +29,10 @@ CREATE TABLE IF NOT EXISTS tasks (
 CREATE TABLE IF NOT EXISTS runs (
     run_id            TEXT PRIMARY KEY,
     task_id           TEXT,         -- NULL until the run has a task
+    stated_task       TEXT,         -- the task that a correction or the source gives; NULL where nobody does
+    stated_by         TEXT,         -- 'hpkb.toml', 'tag hpkb.task', 'task column', 'study', …
+    stated_objectives TEXT[],       -- METRIC:min or METRIC:max, the preferred first, that a correction or source gives
+    objectives_by     TEXT,
     source            TEXT NOT NULL,
     experiment        TEXT,
     run_name          TEXT,
@@ -35,7 +41,10 @@ CREATE TABLE IF NOT EXISTS runs (
     ended_at          TIMESTAMP,
     configuration_id  TEXT,         -- a digest of the hyperparameters without the seed
     seed              BIGINT,
+    objective_of      TEXT,         -- METRIC:min or METRIC:max: what the three objectives below are of
     objective         DOUBLE,       -- as logged: the last value of the objective's metric
+    objective_best          DOUBLE, -- as logged: its best finite value
+    objective_smoothed_best DOUBLE, -- as logged: its best mean over a window of a twentieth of the points
     objective_min     DOUBLE,       -- lower is better; NULL where infeasible or absent
     infeasible        BOOLEAN NOT NULL DEFAULT false,
     infeasible_reason TEXT,         -- 'objective is NaN', 'train_loss is infinite', 'out of memory', …
@@ -72,17 +81,29 @@ CREATE TABLE IF NOT EXISTS hardware (
     PRIMARY KEY (run_id, name)
 );
 
--- One row per point of a curve. NaN and infinities are kept as such.
-CREATE TABLE IF NOT EXISTS curves (
-    run_id    TEXT NOT NULL,
-    metric    TEXT NOT NULL,
+-- One row per curve. A curve's number means nothing outside this file.
+CREATE TABLE IF NOT EXISTS curve_names (
+    curve  INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    metric TEXT NOT NULL
+);
+
+-- One row per point. Those of a curve stand together, in the order of step, timestamp and value, and so take little
+-- room; text instead of the curve's number would make every sum over them several times as slow.
+CREATE TABLE IF NOT EXISTS curve_points (
+    curve     INTEGER NOT NULL,
     step      BIGINT NOT NULL,
     timestamp TIMESTAMP,
     value     DOUBLE
 );
 
--- One row per run and metric: what is needed of a curve without reading it again. Minimum and maximum are of the
--- finite values; tail is the last tenth of the points, at least one.
+-- One row per point of a curve. NaN and infinities are kept as such.
+CREATE OR REPLACE VIEW curves AS
+SELECT run_id, metric, step, timestamp, value FROM curve_points JOIN curve_names USING (curve);
+
+-- One row per run and metric: what is needed of a curve without reading it again. Everything but n_points,
+-- n_nonfinite, the first and the last is of the finite values. The tail is the last tenth of the points, at least one;
+-- windows are twenty of as many points each, or as many as there are points.
 CREATE TABLE IF NOT EXISTS curve_features (
     run_id       TEXT NOT NULL,
     metric       TEXT NOT NULL,
@@ -98,7 +119,38 @@ CREATE TABLE IF NOT EXISTS curve_features (
     maximum_step BIGINT,
     tail_mean    DOUBLE,
     tail_sd      DOUBLE,
+    direction          TEXT NOT NULL,   -- min or max, by the metric's name; else the way from first value to tail
+    best               DOUBLE,          -- the minimum or the maximum, by the direction
+    best_step          BIGINT,
+    smoothed_best      DOUBLE,          -- the best mean of a window
+    smoothed_best_step BIGINT,          -- the last step of that window
+    area               DOUBLE,          -- under the curve by trapezoids, over the steps it spans: a mean over steps
+    slope              DOUBLE,          -- a step, by least squares over the tail, of ten points at least
+    slope_error        DOUBLE,          -- its standard error if the scatter is independent; NULL below three points
+    still_improving    BOOLEAN,         -- the slope is for the better by more than twice its error
+    plateau_step       BIGINT,          -- from here on, for five windows at least, none is off the last by three errors
+    n_spikes           BIGINT NOT NULL, -- changes for the worse of seven times the usual scatter of a change
+    diverged           BOOLEAN NOT NULL,-- the last value is not finite, or what is to fall ends at twice its first value
+    step_to_90         BIGINT,          -- the first step at 90 per cent of the way from the first value to the best
+    step_to_95         BIGINT,
+    step_to_99         BIGINT,
+    seconds_to_90      DOUBLE,          -- from the first point to that one
+    seconds_to_95      DOUBLE,
+    seconds_to_99      DOUBLE,
     PRIMARY KEY (run_id, metric)
+);
+
+-- One row per run that has a training and a validation curve of one kind (the best known): by how much validation is
+-- worse. Both are averaged over twenty windows of the steps that they have in common.
+CREATE TABLE IF NOT EXISTS generalization_gaps (
+    run_id            TEXT PRIMARY KEY,
+    training_metric   TEXT NOT NULL,
+    validation_metric TEXT NOT NULL,
+    n_windows         BIGINT NOT NULL,  -- in which both have a point
+    gap               DOUBLE NOT NULL,  -- in the last of them; positive: validation is worse
+    gap_slope         DOUBLE,           -- a step, by least squares over the windows
+    gap_slope_error   DOUBLE,
+    is_widening       BOOLEAN           -- the slope is positive by more than twice its error
 );
 
 -- One row per finding of the last analysis. `document` is the JSON of the contract, `figure` the chart's numbers.

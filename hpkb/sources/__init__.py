@@ -6,7 +6,7 @@ knowledge base knows no other form:
 | table | grain | columns |
 | --- | --- | --- |
 | `fingerprints` | a run | run_id, fingerprint |
-| `runs` | a run | see `RUNS` |
+| `runs` | a run | see `RUNS`; the task is what the store says it is, NULL where it says nothing |
 | `parameters` | a run and recorded parameter | see `PARAMETERS`; names as the store has them |
 | `hardware` | a run and fact about its machine, code or environment | see `HARDWARE` |
 | `splits` | a run and data split | see `SPLITS` |
@@ -94,6 +94,10 @@ def open_source(uri: str) -> Source:
         from hpkb.sources.mlflow_postgres import MlflowPostgres
 
         return MlflowPostgres(uri)
+    if uri.partition("://")[0].lower().partition("+")[0] in ("mysql", "mariadb"):
+        from hpkb.sources.mlflow_mysql import MlflowMysql
+
+        return MlflowMysql(uri)
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] == "sqlite":
         return _sqlite_store(_sqlite_path(uri))
@@ -105,7 +109,8 @@ def open_source(uri: str) -> Source:
         return MlflowFiles(folder)
     known = (
         "an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
-        "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE"
+        "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE "
+        "or mysql://USER@HOST/DATABASE"
     )
     raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
 

@@ -8,6 +8,7 @@ they mean is said here, once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
@@ -28,6 +29,7 @@ from hpkb.sources import (
     schema,
 )  # fmt: skip
 from hpkb.sources.objectives import Objective
+from hpkb.sources.remote_files import Download
 from hpkb.sources.whole_curves import WholeCurves
 
 _INFINITY = 1.797e308  # what MLflow's store writes for it is the largest double, 1.7976931348623157e308
@@ -67,7 +69,7 @@ WITH t AS (
 SELECT r.run_id, r.experiment, coalesce(nullif(r.run_name, ''), t.run_name) AS run_name, r.status,
     CASE WHEN r.start_time >= 0 THEN make_timestamp_ms(CAST(r.start_time AS BIGINT)) END AS started_at,
     CASE WHEN r.end_time >= 0 THEN make_timestamp_ms(CAST(r.end_time AS BIGINT)) END AS ended_at,
-    coalesce(nullif(trim(t.task), ''), r.experiment) AS task, t.reason AS end_reason
+    nullif(trim(t.task), '') AS task, t.reason AS end_reason
 FROM runs r JOIN wanted USING (run_id) LEFT JOIN t USING (run_id)"""
 
 _WANTED_PARAMETERS = """-- One row per run and parameter.
@@ -77,12 +79,16 @@ _HARDWARE = """-- One row per run and fact.
 SELECT t.run_id, t.name, t.value FROM tags t JOIN wanted USING (run_id)
 WHERE regexp_matches(t.name, '^hpkb\\.(hw|code|env)\\.') OR t.name = 'mlflow.source.git.commit'"""
 
-# MLflow's digest is of the first 10,000 rows only, so the one that capture took of the data goes before it.
+# MLflow's digest is of the first 10,000 rows only, so the one that capture took of the data goes before it. One of a
+# data set's class and length alone is marked: it does not tell data apart.
 _SPLITS = """-- One row per run and role of a data set.
 WITH tagged AS (
-    SELECT run_id, split_part(name, '.', 3) AS role, max(value) FILTER (name LIKE '%.digest') AS digest,
+    SELECT run_id, split_part(name, '.', 3) AS role,
+        CASE max(value) FILTER (name LIKE '%.digest_of') WHEN 'shape' THEN 'shape:' ELSE '' END
+            || max(value) FILTER (name LIKE '%.digest') AS digest,
         max(TRY_CAST(value AS BIGINT)) FILTER (name LIKE '%.n') AS n_examples
-    FROM tags WHERE regexp_matches(name, '^hpkb\\.split\\.(training|validation|test)\\.(digest|n)$') GROUP BY ALL),
+    FROM tags WHERE regexp_matches(name, '^hpkb\\.split\\.(training|validation|test)\\.(digest|digest_of|n)$')
+    GROUP BY ALL),
 given AS (
     SELECT run_id, digest, TRY_CAST(TRY(json_extract_string(profile, '$.num_rows')) AS BIGINT) AS n_examples,
         CASE WHEN context IN ('', 'train', 'training') THEN 'training'
@@ -102,10 +108,13 @@ class MlflowStore(ABC):
 
     kind: str
     name: str
+    #: Fetches artifacts that only the store's own server can give out; None where there is no server.
+    through_server: Download | None = None
 
     def __init__(self) -> None:
         self._cut_steps = 0
         self._damaged_files = 0
+        self._unread_files: Counter[str] = Counter()
 
     @abstractmethod
     def experiments(self) -> list[str]:
@@ -133,7 +142,7 @@ class MlflowStore(ABC):
         return self._join(_FINGERPRINTS, tables, FINGERPRINTS, experiments=list(experiments))
 
     def runs(self, ids: pa.Array) -> pa.Table:
-        """Returns the runs; a task is the tag `hpkb.task`, else the experiment."""
+        """Returns the runs; a task is the tag `hpkb.task`, NULL without it."""
         return self._join(_NORMALISED_RUNS, ("runs", "tags"), RUNS, ids)
 
     def parameters(self, ids: pa.Array) -> pa.Table:
@@ -152,18 +161,22 @@ class MlflowStore(ABC):
         """Yields the points, from the whole curves where a run has them among its artifacts."""
         places = self.artifacts()
         wanted = places.filter(pc.is_in(places["run_id"].cast(pa.string()), value_set=ids.cast(pa.string())))
-        whole = WholeCurves(dict(zip(wanted["run_id"].to_pylist(), wanted["artifact_uri"].to_pylist(), strict=True)))
+        addresses = dict(zip(wanted["run_id"].to_pylist(), wanted["artifact_uri"].to_pylist(), strict=True))
+        whole = WholeCurves(addresses, self.through_server)
         self._damaged_files += whole.damaged
+        self._unread_files += whole.unread
         for points in self.points(ids):
             yield from self._as_curves(whole.without(points)).to_batches()
         yield from whole.batches()
 
     def notes(self) -> Mapping[str, int]:
-        """Returns how many steps were cut to whole numbers, and how many files of whole curves could not be read."""
+        """Returns how many steps were cut to whole numbers, and which files of whole curves could not be read."""
         counts = {
             "steps cut to whole numbers": self._cut_steps,
             "damaged files of whole curves, their thinned metrics used": self._damaged_files,
         }
+        for reason, count in self._unread_files.items():
+            counts[f"files of whole curves not read, their thinned metrics used: {reason}"] = count
         return {what: count for what, count in counts.items() if count}
 
     def objectives(self) -> Mapping[str, Sequence[Objective]]:

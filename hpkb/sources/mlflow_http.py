@@ -11,26 +11,27 @@ A point that is added to a run without being its last, its status unchanged, is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpkb.errors import SourceError
 from hpkb.sources.history_plan import LIMIT, Group, HistoryPlan, Page
-from hpkb.sources.mlflow import SMALL_TABLES, MlflowStore
+from hpkb.sources.mlflow import MlflowStore
 from hpkb.sources.rest import RestError, RestServer
+from hpkb.sources.searched_runs import SearchedRuns, integer, number
 
 _API = "api/2.0/mlflow/"
 _BULK = "ajax-api/2.0/mlflow/metrics/get-history-bulk"
+_ARTIFACTS_API = "api/2.0/mlflow-artifacts/artifacts/"
 _PAGE = 1_000  # runs or experiments
 _AT_OPENING = 2  # retries; a wrong address should not take long to be found out
-_ARTIFACTS = pa.schema([("run_id", pa.string()), ("artifact_uri", pa.string())])
-_TAGS = frozenset({"mlflow.runName", "mlflow.source.git.commit"})  # and all of hpkb's own
 
 
 class MlflowHttp(MlflowStore):
@@ -41,6 +42,7 @@ class MlflowHttp(MlflowStore):
     def __init__(self, uri: str, threads: int = 8) -> None:
         super().__init__()
         self._server, self._threads = RestServer(uri, threads), threads
+        self.through_server = self._download
         self.name = self._server.address
         self._has_bulk = True
         self._snapshot: dict[str, pa.Table] = {}
@@ -75,6 +77,18 @@ class MlflowHttp(MlflowStore):
     def artifacts(self) -> pa.Table:
         """Returns where the artifacts of the runs with whole curves are."""
         return self.small_table("artifacts")
+
+    def _download(self, address: str, file: Path) -> None:
+        """Fetches a file that the server keeps, of mlflow-artifacts:/PATH or mlflow-artifacts://HOST/PATH."""
+        parts = urlsplit(address)
+        if parts.netloc and parts.hostname != urlsplit(self.name).hostname:  # it may not have our credentials
+            raise SourceError("they are behind another server than the one that is read")
+        try:
+            self._server.download(_ARTIFACTS_API + quote(parts.path.lstrip("/")), file)
+        except RestError as error:
+            if error.status != 404:
+                raise
+            raise FileNotFoundError(address) from None
 
     def points(self, ids: pa.Array) -> Iterator[pa.Table]:
         """Yields the points of these runs, one answer of the server at a time, in no particular order of the runs."""
@@ -150,7 +164,7 @@ class MlflowHttp(MlflowStore):
     def _take(self, experiments: Sequence[str]) -> None:
         """Reads all small tables of the experiments named, or of all."""
         wanted = [id_ for id_, name in self._experiments.items() if not experiments or name in experiments]
-        rows = _Rows()
+        rows = SearchedRuns()
         with ThreadPoolExecutor(self._threads) as pool:
             for found in pool.map(
                 self._search_runs, [wanted[i :: self._threads] for i in range(self._threads)]
@@ -207,64 +221,6 @@ class _Answer:
     token: str = ""  # of the next page
 
 
-class _Rows:
-    """Rows of the small tables, of runs as `runs/search` describes them."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, list[tuple[object, ...]]] = {name: [] for name in (*SMALL_TABLES, "artifacts")}
-        self._seen: set[str] = set()
-
-    def add(self, run: Mapping[str, Any], experiments: Mapping[str, str]) -> None:
-        """Takes a run over, once."""
-        info, data = run["info"], run.get("data") or {}
-        run_id, experiment = (
-            str(info.get("run_id") or info["run_uuid"]),
-            experiments.get(str(info["experiment_id"])),
-        )
-        if run_id in self._seen or experiment is None:
-            return
-        self._seen.add(run_id)
-        rows = self._rows
-        times = (_integer(info.get("start_time")), _integer(info.get("end_time")))
-        name, status = info.get("run_name") or "", info.get("status") or ""
-        rows["runs"].append((run_id, experiment, name, status, *times))
-        rows["params"] += [
-            (run_id, param["key"], param.get("value", "")) for param in data.get("params") or []
-        ]
-        tags = {tag["key"]: tag.get("value", "") for tag in data.get("tags") or []}
-        rows["tags"] += [
-            (run_id, *tag) for tag in tags.items() if tag[0].startswith("hpkb.") or tag[0] in _TAGS
-        ]
-        for metric in data.get("metrics") or []:
-            point = (
-                _number(metric.get("value")),
-                float(metric.get("step", 0)),
-                _integer(metric.get("timestamp")),
-            )
-            rows["latest"].append((run_id, metric["key"], *point))
-        for given in (run.get("inputs") or {}).get("dataset_inputs") or []:
-            about, said = (
-                given["dataset"],
-                {tag["key"]: tag.get("value", "") for tag in given.get("tags") or []},
-            )
-            context = said.get("mlflow.data.context", "")
-            rows["inputs"].append((run_id, context, about.get("digest"), about.get("profile") or ""))
-        if "hpkb.curves" in tags and info.get("artifact_uri"):
-            rows["artifacts"].append((run_id, info["artifact_uri"]))
-
-    def tables(self) -> dict[str, pa.Table]:
-        """Returns them as Arrow tables."""
-        schemas = {**SMALL_TABLES, "artifacts": _ARTIFACTS}
-        return {name: _table(self._rows[name], schema) for name, schema in schemas.items()}
-
-
-def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    return pa.Table.from_arrays(
-        [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
-    )
-
-
 def _settle(plan: HistoryPlan, asked: Group | Page, answer: _Answer) -> pa.Table:
     """The points that may be used; what is missing goes back to the plan."""
     if isinstance(asked, Page):
@@ -283,17 +239,7 @@ def _points(found: Sequence[Mapping[str, Any]], metric: str, run_id: str = "") -
         "run_id": pa.array([run_id or point["run_id"] for point in found], pa.string()),
         "metric": pa.repeat(pa.scalar(metric, pa.string()), len(found)),
         "step": pa.array([point.get("step", 0) for point in found]) if found else pa.array([], pa.int64()),
-        "timestamp": pa.array([_integer(point.get("timestamp")) for point in found], pa.int64()),
-        "value": pa.array([_number(point.get("value")) for point in found], pa.float64()),
+        "timestamp": pa.array([integer(point.get("timestamp")) for point in found], pa.int64()),
+        "value": pa.array([number(point.get("value")) for point in found], pa.float64()),
     }
     return pa.table(columns)
-
-
-def _number(value: Any) -> float:
-    """A value of JSON; NaN and infinities come as text from one endpoint and bare from another."""
-    return math.nan if value is None else float(value)
-
-
-def _integer(value: Any) -> int:
-    """A time in milliseconds, -1 where there is none."""
-    return -1 if value is None else int(value)

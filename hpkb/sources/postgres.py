@@ -15,10 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from hpkb.errors import SourceError
+from hpkb.sources.database_uri import identity, parsed
 
 try:
     import adbc_driver_manager
@@ -46,8 +45,8 @@ class PostgresDatabase:
     """A PostgreSQL database, open for reading only. Raises SourceError where it cannot be read."""
 
     def __init__(self, uri: str) -> None:
-        url = _parsed(uri)
-        self.name = _name(url)
+        url = parsed(uri, "PostgreSQL", _FORM)
+        self.name = identity(url, "postgresql", _IDENTIFYING)
         arguments = PGDialect_psycopg2().create_connect_args(url)[1]  # type: ignore[no-untyped-call]
         self._secrets = [str(arguments[key]) for key in ("password", "sslpassword") if arguments.get(key)]
         self._in_snapshot = False
@@ -116,24 +115,6 @@ def text_array(values: Sequence[str]) -> str:
     escaped = (value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "''") for value in values)
     joined = ",".join(f'"{value}"' for value in escaped)
     return f"'{{{joined}}}'::text[]"
-
-
-def _parsed(uri: str) -> URL:
-    try:
-        url = make_url(uri)
-    except (ArgumentError, ValueError):
-        raise SourceError(f"The PostgreSQL URI cannot be understood. Write {_FORM}") from None
-    # SQLAlchemy takes a password to end at the first @: the rest of it must not be taken for a host, and be shown.
-    if "@" in f"{url.host}{url.database}":
-        raise SourceError(f"The PostgreSQL URI has more than one @. Write {_FORM}, and %40 for an @ in the password.")
-    return url
-
-
-def _name(url: URL) -> str:
-    """The URI with nothing in it but what tells one database from another."""
-    query = {key: value for key, value in url.query.items() if key in _IDENTIFYING}
-    same = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
-    return same.render_as_string()
 
 
 def _connection_string(arguments: Mapping[str, object]) -> str:

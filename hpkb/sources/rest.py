@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -75,12 +75,32 @@ class RestServer:
         """Returns the answer to a POST, one that changes nothing on the server."""
         return self._call("POST", path, retries, json=body)
 
+    def download(self, path: str, file: Path) -> None:
+        """Writes the content at a path to a file."""
+
+        def save(response: requests.Response) -> dict[str, Any]:
+            if response.status_code != 200:
+                raise self._refusal(response)
+            with file.open("wb") as target:
+                for piece in response.iter_content(1 << 20):
+                    target.write(piece)
+            return {}
+
+        self._call("GET", path, None, save, stream=True)
+
     def close(self) -> None:
         """Lets go of the connections; a thread that waits to try again gives up."""
         self._stop.set()
         self._session.close()
 
-    def _call(self, method: str, path: str, retries: int | None, **content: Any) -> dict[str, Any]:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        retries: int | None,
+        take: Callable[[requests.Response], dict[str, Any]] | None = None,
+        **content: Any,
+    ) -> dict[str, Any]:
         """Raises SourceError where the last try fails too, RestError where the server would not do it."""
         retries = self._retries if retries is None else min(retries, self._retries)
         deadline = time.monotonic() + _PATIENCE
@@ -93,7 +113,7 @@ class RestServer:
                     allow_redirects=False, **content,
                 )  # fmt: skip
                 if response.status_code not in _PASSING:
-                    return self._content(response)
+                    return (take or self._content)(response)
                 error: SourceError = self._refusal(response)
                 asked = _retry_after(response)
             except (

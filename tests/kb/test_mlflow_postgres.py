@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import threading
@@ -18,16 +17,21 @@ import pytest
 from hpkb.errors import SourceError
 from hpkb.kb import ingest_into
 from hpkb.ship.schema import ensure_store
-from hpkb.sources import Source, open_source, postgres
-from tests.kb.rawstore import LARGEST, RawStore
+from hpkb.sources import open_source, postgres
+from tests.kb.database_store import (
+    COPIED,
+    assert_curves_as_mlflow_has_them,
+    assert_runs_as_mlflow_finds_them,
+    fill,
+    ids_of,
+    points_of,
+    read_all,
+)  # fmt: skip
+from tests.kb.rawstore import RawStore
 from tests.postgres import GUARDED, Database, free_port
 
 psycopg = pytest.importorskip("psycopg")
 pytest.importorskip("adbc_driver_postgresql")
-
-LONG = "🙂é'\"\\\n" * 1000  # 6,000 characters
-START = 1_700_000_000_000
-COPIED = ("experiments", "runs", "metrics", "latest_metrics", "params", "tags", "datasets", "inputs", "input_tags")
 
 
 @dataclass(frozen=True)
@@ -80,52 +84,6 @@ def filled(database: Database, made_database: str, mlflow_client_class: Any) -> 
     return store, client, fill(client)
 
 
-def fill(client: Any) -> dict[str, str]:
-    from mlflow.data.numpy_dataset import from_numpy
-    from mlflow.entities import DatasetInput, InputTag, Metric
-    from numpy import zeros
-
-    odd = "größe/2 – \"b's\""
-    experiments = {name: client.create_experiment(name) for name in ("digits", odd, "gone")}
-    ids = {}
-    for kind, experiment in [("plain", "digits"), ("deleted", "digits"), ("unfinished", "digits"),
-                             ("odd", odd), ("gone", "gone")]:  # fmt: skip
-        run = client.create_run(experiments[experiment], START, run_name=f"{kind} 'run' #1").info.run_id
-        ids[kind] = run
-        for param, value in {"lr": 0.001, "Größe / a.b-c:d": LONG, "opt/name": "", "select": "None"}.items():
-            client.log_param(run, param, value)
-        values = [1.0, math.nan, math.inf, -math.inf, 0.25, 0.25, 1e-300, -0.0]
-        steps = [0, 1, 5, 3, -2, -2, 2**40, 3]
-        points = [Metric("val_loss", v, START + i, s) for i, (v, s) in enumerate(zip(values, steps, strict=True))]
-        twice = [Metric("order", value, 5, 3) for value in (1.0, 2.0)]
-        client.log_batch(run, [*points, *twice, Metric("Größe / a.b", 1.5, 5, 7)])
-        if kind != "unfinished":
-            client.set_terminated(run, "FAILED" if kind == "odd" else "FINISHED", START + 60_000)
-    for name, value in {"hpkb.task": "digits-cnn", "hpkb.hw.cpu.model": "a CPU",
-                        "hpkb.split.training.digest": "0123", "hpkb.split.training.n": "7"}.items():  # fmt: skip
-        client.set_tag(ids["plain"], name, value)
-    data = from_numpy(zeros((7, 2)), targets=zeros(7), name="zeros")._to_mlflow_entity()
-    client.log_inputs(ids["plain"], [DatasetInput(data, [InputTag("mlflow.data.context", "val")])])
-    client.delete_run(ids["deleted"])
-    client.delete_experiment(experiments["gone"])
-    return ids
-
-
-def ids_of(source: Source) -> pa.Array:
-    return source.fingerprints()["run_id"].combine_chunks()
-
-
-def points_of(source: Source, ids: pa.Array | None = None) -> list[str]:
-    curves = source.curves(ids_of(source) if ids is None else ids)
-    return sorted(repr(row) for batch in curves for row in batch.to_pylist())
-
-
-def read_all(source: Source) -> list[list[str]]:
-    ids = ids_of(source)
-    tables = (source.runs(ids), source.parameters(ids), source.hardware(ids), source.splits(ids))
-    return [*(sorted(map(repr, table.to_pylist())) for table in tables), points_of(source, ids)]
-
-
 def copy_into(store: Store, file: RawStore) -> None:
     """Copies the rows of the store into an empty one in a SQLite file."""
     with closing(psycopg.connect(store.uri.replace("+psycopg", ""))) as source:
@@ -139,38 +97,12 @@ def copy_into(store: Store, file: RawStore) -> None:
 
 def test_runs_and_parameters_are_those_that_mlflow_finds(filled: Any) -> None:
     store, client, ids = filled
-    source = open_source(store.uri)
-    found = {row["run_id"]: row for row in source.runs(ids_of(source)).to_pylist()}
-    assert set(found) == {ids[kind] for kind in ("plain", "unfinished", "odd")}
-    params: dict[str, dict[str, str]] = {run: {} for run in found}
-    for row in source.parameters(ids_of(source)).to_pylist():
-        params[row["run_id"]][row["name"]] = row["value"]
-    for run in client.search_runs([e.experiment_id for e in client.search_experiments()]):
-        row = found[run.info.run_id]
-        assert (row["run_name"], row["status"]) == (run.info.run_name, run.info.status)
-        assert params[run.info.run_id] == run.data.params
-    assert params[ids["plain"]]["Größe / a.b-c:d"] == LONG
-    assert found[ids["unfinished"]]["ended_at"] is None
-    assert source.experiments() == ["Default", "digits", "größe/2 – \"b's\""]
+    assert_runs_as_mlflow_finds_them(open_source(store.uri), client, ids)
 
 
 def test_curves_are_those_that_mlflow_has(filled: Any) -> None:
     store, client, ids = filled
-    source = open_source(store.uri)
-    for run in (ids["plain"], ids["odd"]):
-        found: dict[str, list[Any]] = {"val_loss": [], "order": [], "Größe / a.b": []}
-        for batch in source.curves(pa.array([run])):
-            for row in batch.to_pylist():
-                assert row["run_id"] == run
-                time = int(pa.scalar(row["timestamp"], pa.timestamp("ms")).value)
-                found[row["metric"]].append((row["step"], time, repr(row["value"])))
-        for metric, points in found.items():
-            history = [(m.step, m.timestamp, repr(_restored(m.value))) for m in client.get_metric_history(run, metric)]
-            assert sorted(points) == sorted(history)
-
-
-def _restored(value: float) -> float:
-    return math.copysign(math.inf, value) if abs(value) == LARGEST else value
+    assert_curves_as_mlflow_has_them(open_source(store.uri), client, ids)
 
 
 def test_everything_is_as_in_a_sqlite_file_with_the_same_rows(filled: Any, store: RawStore) -> None:

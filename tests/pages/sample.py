@@ -52,7 +52,7 @@ def empty(path: Path | None = None) -> duckdb.DuckDBPyConnection:
 def bare() -> duckdb.DuckDBPyConnection:
     """Returns a connection to the sample's runs with no finding and no curve: pages that are quickly drawn."""
     connection = build()
-    for table in ("findings", "finding_runs", "curves", "defaults"):
+    for table in ("findings", "finding_runs", "curve_points", "curve_names", "defaults"):
         connection.execute(f"DELETE FROM {table}")
     return connection
 
@@ -82,7 +82,12 @@ def insert_finding(connection: duckdb.DuckDBPyConnection, finding: Finding) -> N
 
 
 def insert(connection: duckdb.DuckDBPyConnection, rows: Rows) -> None:
-    """Puts rows into the tables they are filed under."""
+    """Puts rows into the tables they are filed under; `curves` is a view of two."""
+    points = rows.pop("curves", [])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(row[:2] for row in points))}
+    if points:
+        rows["curve_names"] = [(number, *name) for name, number in numbers.items()]
+        rows["curve_points"] = [(numbers[row[:2]], *row[2:]) for row in points]
     for table, records in rows.items():
         columns = {f"c{i}": list(column) for i, column in enumerate(zip(*records, strict=True))}
         connection.register("incoming", pa.table(columns))

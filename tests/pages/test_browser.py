@@ -20,7 +20,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt install chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 KINDS = (
-    "index.html", "about.html", "names.html", "tasks/digits_cnn.html", "questions/lr_batch_size.html", "questions/importance.html",
+    "index.html", "about.html", "names.html", "tasks/digits_cnn.html", "questions/lr_batch_size.html",
+    "questions/importance.html",
     "hyperparameters/learning_rate.html",
 )  # fmt: skip
 

@@ -131,7 +131,9 @@ def stored(sweep: Sweep, path: Path, order: np.ndarray, prefix: str) -> Sweep:
     """The sweep as a knowledge base gives it back, its runs written in `order` and named anew."""
     ids = [f"{prefix}{i}" for i in range(sweep.n_runs)]
     with writing(path) as connection:
-        connection.execute("INSERT INTO tasks (task_id, name, metric, direction) VALUES ('planted', 'planted', 'val_loss', 'min')")
+        connection.execute(
+            "INSERT INTO tasks (task_id, name, metric, direction) VALUES ('planted', 'planted', 'val_loss', 'min')"
+        )
         for place, i in enumerate(order):
             y = None if sweep.infeasible[i] else sweep.y[i]
             connection.execute(
