@@ -18,8 +18,9 @@ its last three.
 *Spikes* are changes for the worse of at least seven times that; seven is what OLMo 2 (2025, arXiv:2501.00656) takes
 from a rolling mean.
 
-*Exactness.* Comparisons leave 1e-12 of the largest value to rounding. A sum of doubles depends on their order, and so on which thread read what. For a knowledge base that grew
+*Exactness.* A sum of doubles depends on their order, and so on which thread read what. For a knowledge base that grew
 to equal one built anew, sums are of integers, which no order changes: terms of at most 1, in multiples of 2^-60.
+Comparisons leave 1e-12 of the largest value to rounding.
 """
 
 from __future__ import annotations
