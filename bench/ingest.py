@@ -1,10 +1,11 @@
 """Prints how fast a store of runs is read, beside the plain ways to read it, and what memory that takes.
 
-    python bench/ingest.py --sqlite --postgres [--runs 200] [--rounds 3]
+    python bench/ingest.py --sqlite --postgres --mysql [--runs 200] [--rounds 3]
 
 The store has so many runs of 10 params and 5 metrics of 1,000 steps each, made by SQL in MLflow's own tables. SQLite is
-read by a plain `sqlite3` cursor into Arrow, by hpkb's source, and brought into a knowledge base; PostgreSQL, a server
-made for the purpose, by `pandas.read_sql`, by hpkb's source, and brought into a knowledge base.
+read by a plain `sqlite3` cursor into Arrow, by hpkb's source, and brought into a knowledge base; PostgreSQL and MySQL,
+servers made for the purpose (the latter a MariaDB, read by pandas through PyMySQL), by `pandas.read_sql`, by hpkb's
+source, and brought into a knowledge base.
 
 Every reading is a process of its own, its time taken from after the imports; the ways take turns, and the median over
 the rounds is shown. Memory is the most that the process has held, less what it held before it read.
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 N_STEPS, METRICS, N_PARAMS = 1_000, ("train_loss", "val_loss", "val_accuracy", "learning_rate", "grad_norm"), 10
-POINTS = "SELECT run_uuid, key, step, timestamp, value, is_nan FROM metrics"
+POINTS = "SELECT m.run_uuid, m.key, m.step, m.timestamp, m.value, m.is_nan FROM metrics m"
 
 
 def by_cursor(uri: str) -> Callable[[], int]:
@@ -87,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sqlite", action="store_true")
     parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--mysql", action="store_true")
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)  # one reading, for a process of its own
@@ -100,6 +102,9 @@ def main() -> None:
     if given.postgres:
         with ExitStack() as stack:
             show("PostgreSQL", postgres_store(stack, given.runs), ("pandas", "source", "ingest"), given.rounds)
+    if given.mysql:
+        with ExitStack() as stack:
+            show("MySQL", mysql_store(stack, given.runs), ("pandas", "source", "ingest"), given.rounds)
 
 
 def measured(way: str, uri: str) -> tuple[int, float, float]:
@@ -172,21 +177,42 @@ def postgres_store(stack: ExitStack, runs: int) -> str:
     return uri
 
 
+def mysql_store(stack: ExitStack, runs: int) -> str:
+    """Makes a server with the store; returns its URI."""
+    from mlflow import MlflowClient
+
+    from tests.mysql import MysqlServer
+    from tests.postgres import free_port
+
+    server = stack.enter_context(MysqlServer(free_port()))
+    uri = server.create("bench")
+    MlflowClient(uri).search_experiments()
+    names = ", ".join(f"{name}(i) AS (SELECT seq FROM seq_0_to_{n - 1})" for name, n in
+                      (("r", runs), ("s", N_STEPS), ("p", N_PARAMS)))  # fmt: skip
+    with server.connect("bench") as database, database.cursor() as cursor:
+        cursor.execute("SET sql_mode = 'ANSI'")  # "a name", and || for texts
+        for table, sql in _rows("rand()", "lpad(hex(r.i), 32, '0')").items():
+            sql = sql.replace("varchar", "char")
+            cursor.execute(f'INSERT INTO {table} WITH {names}, k(i, "key") AS (VALUES {_metrics()}) {sql}')
+            cursor.execute(f"ANALYZE TABLE {table.partition(' ')[0]}")
+    return uri
+
+
 def _metrics() -> str:
     return ", ".join(f"({i}, '{name}')" for i, name in enumerate(METRICS))
 
 
 def _rows(noise: str, run_id: str) -> dict[str, str]:
-    """What goes into each table, in SQL that both databases understand; r are the runs, s the steps, k the metrics."""
+    """What goes into each table, in SQL that all databases understand; r are the runs, s the steps, k the metrics."""
     value = f"exp(-s.i / 500.0) + 0.1 * {noise}"
     time_ = "1700000000000 + r.i * 1000000 + s.i * 100"
     points = f"SELECT {run_id}, k.key, s.i, {time_}, {value}, false FROM r CROSS JOIN s CROSS JOIN k"
-    columns = "(run_uuid, key, step, timestamp, value, is_nan)"
+    columns = '(run_uuid, "key", step, timestamp, value, is_nan)'
     return {
         "experiments (name, lifecycle_stage)": "SELECT 'bench', 'active'",
         "runs (run_uuid, name, status, start_time, end_time, lifecycle_stage, experiment_id)":
             f"SELECT {run_id}, 'run', 'FINISHED', 1, 2, 'active', (SELECT max(experiment_id) FROM experiments) FROM r",
-        "params (run_uuid, key, value)":
+        'params (run_uuid, "key", value)':
             f"SELECT {run_id}, 'param_' || p.i, CAST({noise} AS varchar(20)) FROM r CROSS JOIN p",
         f"metrics {columns}": points,
         f"latest_metrics {columns}": f"{points} WHERE s.i = {N_STEPS - 1}",
