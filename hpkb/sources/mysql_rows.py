@@ -22,6 +22,7 @@ HEADER = 4  # bytes before the content of a packet
 LONGEST = 2**24 - 1  # a packet of this length has its rest in the next one
 _ROW, _END, _FAILURE = 0x00, 0xFE, 0xFF  # the first byte of a packet
 _NUMBERS = {1: "<i1", 2: "<i2", 3: "<i4", 4: "<f4", 5: "<f8", 8: "<i8"}  # by the protocol's number of the type
+_AT_ONCE = 2**17  # bytes to ask for: a reader makes room for all of them, and a socket gives no more
 _LONG = 100  # bytes of a text from which on texts are copied one by one
 _LENGTH_BYTES = {252: 2, 253: 3, 254: 8}  # a first byte below 251 is the length itself
 _length = struct.Struct("<I").unpack_from
@@ -97,7 +98,7 @@ class RowStream:
         return position
 
     def _read(self) -> None:
-        got = self._read_some(len(self._buffer) - self._end)
+        got = self._read_some(min(_AT_ONCE, len(self._buffer) - self._end))
         if not got:
             raise BrokenResult("the connection was lost")
         self._buffer[self._end : self._end + len(got)] = got
@@ -191,4 +192,5 @@ def _gathered(content: npt.NDArray[np.uint8], position: Positions, kind: np.dtyp
         return np.empty(0, kind)
     n = len(content) - kind.itemsize + 1
     everywhere: npt.NDArray[Any] = np.ndarray((n,), kind, content, strides=(1,))
-    return everywhere.take(position)
+    values: npt.NDArray[Any] = everywhere[position]  # take() would first make them one after the other
+    return values
