@@ -180,7 +180,6 @@ def postgres_store(stack: ExitStack, runs: int) -> str:
 def mysql_store(stack: ExitStack, runs: int) -> str:
     """Makes a server with the store; returns its URI."""
     from hpkb.ship.client import MlflowClient
-
     from tests.mysql import MysqlServer
     from tests.postgres import free_port
 
