@@ -83,7 +83,7 @@ def assert_shipped(uri: str) -> None:
         assert losses(uri, child["id"]) == [(1, 1.0 / number), (2, 0.5 / number)]
         assert (child["param:cli.lr"], child["param:learning_rate"]) == (str(number), str(number / 10))
         assert child["hpkb.command"] == f"train.py --lr {number}"
-        assert child["param:batch"] == "8"
+        assert child["param:batch_size"] == "8"
         assert "param:cli.rows" not in child
     for each in found.values():
         assert (each["hpkb.hw.cpu.cores"], each["team"], each["hpkb.task"]) == ("2", "a", "digits")
