@@ -58,7 +58,8 @@ def mine(
         findings = correct([*across, *per_task])
         say("choosing defaults")
         tasks: list[str | None] = [None, *(s.task for s in ordered)]
-        documents = spread(_recommend, [(_of_task(ordered, task), task, seed) for task in tasks])
+        bare = [replace(sweep, recorded=None) for sweep in ordered]  # defaults need no curves
+        documents = spread(_recommend, [(_of_task(bare, task), task, seed) for task in tasks])
     defaults = {task: _with_evidence(d, findings) for task, d in zip(tasks, documents, strict=True)}
     return Mined(tuple(findings), defaults)
 

@@ -25,6 +25,7 @@ from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
 from hpkb.kb.readings import Question, Reading, questions, readings
+from hpkb.kb.records import with_records
 from hpkb.kb.store import writing
 from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
@@ -130,7 +131,7 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         base = KnowledgeBase(connection)
         if settings.dry_run:
             raise _DryRun(_report(base, ingested, sweeps, settings))
-        made_with = _made_with(settings, sweeps)
+        made_with = _made_with(connection, settings, sweeps)
         if base.meta.get(_ANALYSIS) != made_with:
             _mine_and_save(base, sweeps, settings, say)
             base.meta[_ANALYSIS] = made_with
@@ -153,6 +154,7 @@ def _bring_in(
 def _mine_and_save(
     base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, say: Callable[[str], None]
 ) -> None:
+    sweeps = with_records(base.connection, sweeps)
     mined = mine(sweeps, settings.miners, settings.seed, settings.workers, say)
     base.save_findings(mined.findings)
     base.clear_defaults()
@@ -170,9 +172,16 @@ def _check_comparable(sweeps: Sequence[Sweep], where: str) -> None:
     )
 
 
-def _made_with(settings: AnalysisSettings, sweeps: Sequence[Sweep]) -> str:
+_STATES = """-- One row per run: which state of it the knowledge base holds, curves and facts included.
+SELECT run_id, fingerprint FROM runs ORDER BY run_id"""
+
+
+def _made_with(
+    connection: duckdb.DuckDBPyConnection, settings: AnalysisSettings, sweeps: Sequence[Sweep]
+) -> str:
     """What the findings depend on: a second analysis of the same runs with the same settings need not mine again."""
     digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr(connection.execute(_STATES).fetchall()).encode())
     for sweep in sweeps:
         digest.update(
             repr((sweep.task, sweep.objective, sweep.run_ids, sorted(sweep.fixed.items()))).encode()

@@ -14,8 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from hpkb.records import FloatArray as FloatArray
+from hpkb.records import IntArray as IntArray
+from hpkb.records import Records, nothing_recorded
+
 BoolArray = NDArray[np.bool_]
 Scale = Literal["log", "linear", "category"]
 
@@ -66,6 +68,12 @@ class Sweep:
     infeasible: BoolArray
     hyperparameters: tuple[Hyperparameter, ...]
     fixed: Mapping[str, str] = field(default_factory=dict)
+    recorded: Records | None = None
+
+    @cached_property
+    def records(self) -> Records:
+        """What is recorded of the runs beside all this, in the same order; nothing where nothing was read."""
+        return self.recorded or nothing_recorded(self.n_runs)
 
     @property
     def n_runs(self) -> int:
@@ -93,7 +101,7 @@ class Sweep:
 
     def subset(self, rows: BoolArray | IntArray) -> Sweep:
         """The same task with some of its rows; configurations are numbered anew."""
-        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        index: IntArray = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         parameters = tuple(
             Hyperparameter(h.name, h.scale, h.values[index], h.levels) for h in self.hyperparameters
         )
@@ -101,6 +109,7 @@ class Sweep:
         return Sweep(
             self.task, self.objective, tuple(self.run_ids[i] for i in index), configuration.astype(np.int64),
             self.seed[index], self.y[index], self.infeasible[index], parameters, self.fixed,
+            self.recorded and self.recorded.take(index),
         )  # fmt: skip
 
 

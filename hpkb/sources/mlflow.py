@@ -77,7 +77,8 @@ SELECT p.run_id, p.name, p.value, 'param' AS origin FROM params p JOIN wanted US
 
 _HARDWARE = """-- One row per run and fact.
 SELECT t.run_id, t.name, t.value FROM tags t JOIN wanted USING (run_id)
-WHERE regexp_matches(t.name, '^hpkb\\.(hw|code|env)\\.') OR t.name = 'mlflow.source.git.commit'"""
+WHERE regexp_matches(t.name, '^hpkb\\.(hw|code|env|energy_joules|split\\.overlap)(\\.|$)')
+    OR t.name = 'mlflow.source.git.commit'"""
 
 # MLflow's digest is of the first 10,000 rows only, so the one that capture took of the data goes before it. One of a
 # data set's class and length alone is marked: it does not tell data apart.
@@ -150,7 +151,7 @@ class MlflowStore(ABC):
         return self._join(_WANTED_PARAMETERS, ("params",), PARAMETERS, ids)
 
     def hardware(self, ids: pa.Array) -> pa.Table:
-        """Returns the tags `hpkb.hw.*`, `hpkb.code.*`, `hpkb.env.*` and MLflow's own git commit."""
+        """Returns the tags of machine, code, environment, energy and overlapping splits, and MLflow's own commit."""
         return self._join(_HARDWARE, ("tags",), HARDWARE, ids)
 
     def splits(self, ids: pa.Array) -> pa.Table:
