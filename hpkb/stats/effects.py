@@ -56,13 +56,13 @@ def effects_of(sweep: Sweep) -> Effects:
     targets = weight * np.stack([scores, table.y], axis=1)
     degree = int(np.clip((table.y.size - RESIDUAL_DEGREES) // (2 * len(names)), 1, HIGHEST_POWER))
     at = sweep.subset(table.first)
-    blocks = [weight * _block(h, at, degree) for h in at.hyperparameters]
+    blocks = [weight * design_block(h, at, degree) for h in at.hyperparameters]
     main = {
         name: _largest(_partial_f(np.hstack([weight, *blocks[:i], *blocks[i + 1 :]]), block, targets[:, :1]))
         for i, (name, block) in enumerate(zip(names, blocks, strict=True))
     }
     everything = _orthonormal(np.hstack([weight, *blocks]))
-    low = [[_block(h, at, power) for h in at.hyperparameters] for power in (2, 1)]
+    low = [[design_block(h, at, power) for h in at.hyperparameters] for power in (2, 1)]
     pair = {
         (names[i], names[j]): _pair_test(everything, [weight * _products(b[i], b[j]) for b in low], targets)
         for i, j in pairs
@@ -70,7 +70,7 @@ def effects_of(sweep: Sweep) -> Effects:
     return Effects(main, pair)
 
 
-def _block(h: Hyperparameter, sweep: Sweep, degree: int) -> FloatArray:
+def design_block(h: Hyperparameter, sweep: Sweep, degree: int) -> FloatArray:
     """The columns of one hyperparameter, (n, columns), for at most `degree` powers; 0 where it is absent."""
     x = h.transformed
     present = ~np.isnan(x)
