@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import norm, rankdata
 
 from hpkb.stats.effects import design_block
 from hpkb.stats.surrogate import ceiling
-from hpkb.sweep import BoolArray, FloatArray, Sweep
+from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
 FEWEST_DEGREES = 12  # of freedom: with fewer the error of a slope hangs on the shape of the noise
 HIGHEST_POWER = 3
@@ -23,7 +24,7 @@ class Measured:
 
     y: FloatArray
     seeds: FloatArray
-    first: FloatArray
+    first: IntArray
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,26 @@ def measured(sweep: Sweep, quantity: FloatArray, usable: BoolArray | None = None
     cut = np.clip(known, -ceiling(-known), ceiling(known))
     _, first, member = np.unique(sweep.configuration[rows], return_index=True, return_inverse=True)
     seeds = np.bincount(member, minlength=first.size).astype(float)
-    return Measured(np.bincount(member, weights=cut, minlength=first.size) / seeds, seeds, rows[first])
+    means = np.bincount(member, weights=cut, minlength=first.size) / seeds
+    return Measured(means, seeds, rows[first].astype(np.int64))
 
 
-def slope(sweep: Sweep, at: Measured, column: FloatArray, own: tuple[str, ...]) -> Slope | None:
+def slope(
+    sweep: Sweep, at: Measured, column: FloatArray, own: tuple[str, ...], given: Sequence[FloatArray] = ()
+) -> Slope | None:
     """The slope of a quantity in `column` (n,), one value a configuration, given all hyperparameters but `own`.
 
-    The others enter as powers on their own scales or as indicators, as many as the configurations afford. Least squares
-    with errors that allow for scatter of any size anywhere (HC3, MacKinnon & White 1985). None where the
-    configurations are too few, or where the others say already what the column says.
+    `given` are further columns (n,) to be held. The others enter as powers on their own scales or as indicators, as
+    many as the configurations afford. Least squares with errors that allow for scatter of any size anywhere (HC2,
+    MacKinnon & White 1985), never smaller than those of even scatter. None where the configurations are too few, or
+    where the others say already what the column says.
     """
-    here = sweep.subset(at.first.astype(np.int64))
+    here = sweep.subset(at.first)
     others = [h for h in here.hyperparameters if h.name not in own]
     degree = int(np.clip((at.y.size - FEWEST_DEGREES) // (3 * max(len(others), 1)), 1, HIGHEST_POWER))
     weight = np.sqrt(2 * at.seeds / (at.seeds + 1))
-    base = np.hstack([np.ones((at.y.size, 1)), *(design_block(h, here, degree) for h in others)])
+    held = [x[:, None] for x in (np.ones(at.y.size), *given)]
+    base = np.hstack([*held, *(design_block(h, here, degree) for h in others)])
     left = _left_over(base * weight[:, None], np.column_stack([column * weight, at.y * weight, _scores(at.y) * weight]))
     rank = int(np.linalg.matrix_rank(base))
     degrees = at.y.size - rank - 1
@@ -99,10 +105,10 @@ def _leverage(base: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def _fit(x: FloatArray, y: FloatArray, leverage: FloatArray) -> tuple[float, float]:
-    """The slope and its standard error, the larger of HC3 and the classical one."""
+    """The slope and its standard error, the larger of HC2 and the classical one."""
     estimate = float(x @ y / (x @ x))
     residual = y - estimate * x
-    robust = float(np.sqrt(((x * residual / (1 - leverage)) ** 2).sum())) / float(x @ x)
+    robust = float(np.sqrt((x**2 * residual**2 / (1 - leverage)).sum())) / float(x @ x)
     classical = float(np.sqrt(residual @ residual / max(x.size - leverage.sum(), 1.0) / (x @ x)))
     return estimate, max(robust, classical)
 
