@@ -17,7 +17,6 @@ import duckdb
 
 import hpkb
 import hpkb.miners
-from hpkb.analysis import mine
 from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
 from hpkb.kb import load_sweeps
@@ -93,7 +92,7 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
     Raises SourceError or KnowledgeBaseError with nothing written where there is nothing to compare.
     """
     for name in settings.miners:
-        hpkb.miners.load(name)
+        hpkb.miners.check(name)
     try:
         report = _analyze(settings, say)
     except _DryRun as dry:
@@ -154,6 +153,8 @@ def _bring_in(
 def _mine_and_save(
     base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, say: Callable[[str], None]
 ) -> None:
+    from hpkb.analysis import mine  # takes seconds to import, and often nothing is to be mined
+
     sweeps = with_records(base.connection, sweeps)
     mined = mine(sweeps, settings.miners, settings.seed, settings.workers, say)
     base.save_findings(mined.findings)

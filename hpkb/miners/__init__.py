@@ -12,12 +12,14 @@ import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from hpkb.errors import UsageError
 from hpkb.findings import Finding
-from hpkb.stats.surrogate import Surrogate
 from hpkb.sweep import Sweep
+
+if TYPE_CHECKING:
+    from hpkb.stats.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Context:
     @cached_property
     def surrogate(self) -> Surrogate:
         """The forest fitted to the task's feasible runs; fitted once and shared by the miners."""
+        # A second to import: a list of the miners has no use for it.
+        from hpkb.stats.surrogate import Surrogate
+
         return Surrogate.fit(self.sweep, self.seed)
 
 
@@ -47,10 +52,15 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
-def load(name: str) -> Miner:
-    """Returns the miner of that name; raises UsageError for one that is not there."""
+def check(name: str) -> None:
+    """Raises UsageError where there is no miner of that name."""
     if name not in names():
         raise UsageError(f"No miner '{name}'. Known: {', '.join(names())}.")
+
+
+def load(name: str) -> Miner:
+    """Returns the miner of that name; raises UsageError for one that is not there."""
+    check(name)
     return cast(Miner, importlib.import_module(f"{__name__}.{name}"))
 
 

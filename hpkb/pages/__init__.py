@@ -7,9 +7,8 @@ from typing import Protocol
 
 import duckdb
 
-from hpkb.pages.build import build
-from hpkb.pages.render import pages, words
-from hpkb.pages.writer import HandbookError, claim, write
+from hpkb.pages.edition import edition
+from hpkb.pages.writer import HandbookError, claim, unchanged, write
 
 __all__ = ["HandbookError", "write_handbook"]
 
@@ -25,11 +24,17 @@ class HasConnection(Protocol):
 def write_handbook(knowledge_base: duckdb.DuckDBPyConnection | HasConnection, directory: Path) -> list[Path]:
     """Returns the files of the handbook of a knowledge base, written below `directory`.
 
-    The same knowledge base gives the same bytes; a file that did not change is not written again; a page of an
-    earlier edition that is no longer part of the handbook is removed. Raises HandbookError where `directory` holds
-    somebody else's pages or cannot be written.
+    The same knowledge base gives the same bytes, and where these are there already, nothing is drawn; a file that did
+    not change is not written again; a page of an earlier edition that is no longer part of the handbook is removed.
+    Raises HandbookError where `directory` holds somebody else's pages or cannot be written.
     """
     if not isinstance(knowledge_base, duckdb.DuckDBPyConnection):
         return write_handbook(knowledge_base.connection, directory)
-    earlier = claim(Path(directory))
-    return write(pages(build(knowledge_base, words)), Path(directory), earlier)
+    folder, made_of = Path(directory), edition(knowledge_base)
+    if files := unchanged(folder, made_of):
+        return files
+    earlier = claim(folder)
+    from hpkb.pages.build import build  # drawing takes a second to import
+    from hpkb.pages.render import pages, words
+
+    return write(pages(build(knowledge_base, words)), folder, earlier, made_of)

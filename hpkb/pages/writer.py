@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hpkb.errors import HpkbError
-from hpkb.pages.render import Page
+
+if TYPE_CHECKING:
+    from hpkb.pages.render import Page
 
 MANIFEST = ".hpkb-handbook.json"
 
@@ -17,12 +21,22 @@ class HandbookError(HpkbError):
     """The folder of the handbook cannot be written, or holds somebody else's pages."""
 
 
+def unchanged(directory: Path, edition: str) -> list[Path]:
+    """Returns the files of the handbook in a folder if it is this edition, every file as it was written; else none."""
+    found = _manifest(directory)
+    files = found.get("files", {})
+    if found.get("edition") != edition or not isinstance(files, dict):
+        return []
+    intact = all(_digest_of(directory / name) == digest for name, digest in files.items())
+    return [directory / name for name in files] if intact else []
+
+
 def claim(directory: Path) -> set[str]:
     """Returns the files of the edition that is there; asked for before anything is drawn.
 
     Raises HandbookError where the folder has an index.html that no earlier edition wrote, or cannot be made.
     """
-    earlier = _manifest(directory)
+    earlier = _names(_manifest(directory))
     if not earlier and (directory / "index.html").exists():
         raise HandbookError(
             f"{directory} has an index.html that hpkb did not write. Choose another folder: --handbook DIR."
@@ -34,7 +48,7 @@ def claim(directory: Path) -> set[str]:
     return earlier
 
 
-def write(pages: Iterable[Page], directory: Path, earlier: set[str]) -> list[Path]:
+def write(pages: Iterable[Page], directory: Path, earlier: set[str], edition: str) -> list[Path]:
     """Returns the files of the handbook after writing those that changed and removing those of an earlier edition.
 
     Raises HandbookError where the folder cannot be written.
@@ -43,7 +57,8 @@ def write(pages: Iterable[Page], directory: Path, earlier: set[str]) -> list[Pat
     try:
         written = [_put(directory / page.path, page.content) for page in ready]
         _remove(directory, earlier - {page.path for page in ready})
-        _put(directory / MANIFEST, json.dumps(sorted(page.path for page in ready), indent=0) + "\n")
+        files = {page.path: _digest(page.content.encode("utf-8")) for page in sorted(ready, key=lambda page: page.path)}
+        _put(directory / MANIFEST, json.dumps({"edition": edition, "files": files}, indent=0) + "\n")
     except OSError as error:
         raise HandbookError(f"The handbook cannot be written to {directory}: {error.strerror}.") from error
     return written
@@ -60,13 +75,32 @@ def _put(path: Path, content: str) -> Path:
     return path
 
 
-def _manifest(directory: Path) -> set[str]:
-    """The files that the last edition wrote; empty where there was none, or where its list is not to be trusted."""
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _digest_of(path: Path) -> str:
     try:
-        listed = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        return _digest(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def _manifest(directory: Path) -> dict[str, Any]:
+    """What the last edition wrote; empty where there was none, or where its list is not to be trusted."""
+    try:
+        found = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return set()
-    return {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+        return {}
+    if isinstance(found, list):  # as editions wrote it that had only the names
+        return {"files": dict.fromkeys((name for name in found if isinstance(name, str)), "")}
+    return found if isinstance(found, dict) else {}
+
+
+def _names(manifest: Mapping[str, Any]) -> set[str]:
+    """The files that an edition wrote."""
+    files = manifest.get("files")
+    return set(files) if isinstance(files, dict) else set()
 
 
 def _remove(directory: Path, stale: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from hpkb.findings import Finding
-from hpkb.pages import HandbookError, write_handbook
+from hpkb.pages import HandbookError, build, write_handbook
 from hpkb.pages.writer import MANIFEST
 from tests.pages import hostile, html, sample
 from tests.pages.test_formats import read
@@ -176,7 +176,7 @@ def test_stale_pages_go_and_nobody_elses_files_do(tmp_path: Path) -> None:
         (directory / "notes.txt").write_text("mine")
         (directory / "tasks" / "link.html").symlink_to(outside)
         listed = json.loads((directory / MANIFEST).read_text())
-        listed += ["../outside.html", "tasks/link.html", "/etc/hostname", "", "tasks"]
+        listed["files"] |= dict.fromkeys(["../outside.html", "tasks/link.html", "/etc/hostname", "", "tasks"], "")
         (directory / MANIFEST).write_text(json.dumps(listed))
         connection.execute("UPDATE runs SET task_id = NULL WHERE task_id = 'wine_mlp'")
         write_handbook(connection, directory)
@@ -184,6 +184,35 @@ def test_stale_pages_go_and_nobody_elses_files_do(tmp_path: Path) -> None:
     assert (directory / "tasks" / "digits_cnn.html").exists()
     assert outside.read_text() == "mine"
     assert (directory / "notes.txt").read_text() == "mine"
+
+
+def test_pages_of_an_edition_that_had_only_names_in_its_list_go(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("earlier")
+    (tmp_path / "old.html").write_text("earlier")
+    (tmp_path / MANIFEST).write_text(json.dumps(["index.html", "old.html"]))
+    with sample.bare() as connection:
+        write_handbook(connection, tmp_path)
+    assert not (tmp_path / "old.html").exists()
+
+
+def test_a_handbook_that_is_there_already_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    whole = build.build
+    monkeypatch.setattr(build, "build", lambda *args: drawn.append(1) or whole(*args))
+    with sample.bare() as connection:
+        first = write_handbook(connection, tmp_path)
+        before = files(tmp_path)
+        assert sorted(write_handbook(connection, tmp_path)) == sorted(first)
+        assert len(drawn) == 1
+        (tmp_path / "index.html").write_text("spoilt")
+        write_handbook(connection, tmp_path)
+        assert (len(drawn), files(tmp_path)) == (2, before)
+        (tmp_path / "about.html").unlink()
+        write_handbook(connection, tmp_path)
+        assert (len(drawn), files(tmp_path)) == (3, before)
+        connection.execute("UPDATE runs SET run_name = 'another' WHERE run_id = (SELECT min(run_id) FROM runs)")
+        write_handbook(connection, tmp_path)
+        assert len(drawn) == 4
 
 
 def test_a_page_that_is_not_ours_is_not_overwritten(
