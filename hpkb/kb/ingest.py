@@ -21,6 +21,7 @@ from hpkb.kb.curves import add_curves, forget_curves
 from hpkb.kb.generalization import add_gaps
 from hpkb.kb.judging import TaskSummary
 from hpkb.kb.store import transaction, writing
+from hpkb.kb.unique import check_unique
 from hpkb.sources import Source
 from hpkb.sources.objectives import parse_objective
 from hpkb.vocabulary import digest
@@ -184,6 +185,7 @@ def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source, corrections
     added = add_curves(connection, source.curves(ids))
     add_features(connection, added.slices)
     add_gaps(connection)
+    check_unique(connection, source.name)
     return added.points
 
 

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from hpkb.findings import Finding
+from hpkb.kb.staging import registered
 from hpkb.kb.store import connect, transaction
 
 _TUPLES = ("hyperparameters", "caveats", "run_ids")
@@ -28,7 +30,7 @@ INSERT INTO findings VALUES ($finding_id, $miner, $task, $quantity, $verdict, $c
     $p_value, $q_value, $document, $figure)"""
 
 _ADD_FINDING_RUNS = """-- One row per finding and run.
-INSERT INTO finding_runs SELECT DISTINCT $finding_id, unnest(CAST($run_ids AS TEXT[]))"""
+INSERT INTO finding_runs SELECT DISTINCT finding_id, unnest(run_ids) AS run_id FROM staged_findings ORDER BY ALL"""
 
 _SELECT_DEFAULT = """-- One row: the recommendation of the task.
 SELECT document FROM defaults WHERE task = $task"""
@@ -73,8 +75,10 @@ class KnowledgeBase:
             self.connection.execute("DELETE FROM findings")
             for finding in findings:
                 self.connection.execute(_ADD_FINDING, _row(finding))
-                runs = {"finding_id": finding.id, "run_ids": list(finding.run_ids)}
-                self.connection.execute(_ADD_FINDING_RUNS, runs)
+            runs = {"finding_id": list(rows), "run_ids": [list(finding.run_ids) for finding in rows.values()]}
+            staged = pa.table(runs, pa.schema([("finding_id", pa.string()), ("run_ids", pa.list_(pa.string()))]))
+            with registered(self.connection, "staged_findings", staged):
+                self.connection.execute(_ADD_FINDING_RUNS)
 
     def defaults(self, task: str | None = None) -> dict[str, Any] | None:
         """Returns the recommendation for a task, or over all tasks; None where there is none."""

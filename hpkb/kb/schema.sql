@@ -1,5 +1,7 @@
 -- The knowledge base: one DuckDB file. It is a cache of the sources and can be deleted and rebuilt.
 -- Times are UTC. Text identifiers stay as their source wrote them.
+-- The large tables have no primary key: DuckDB's index would take three times the room of the rows and most of the time
+-- of an ingest. `kb/unique.py` checks what came in instead.
 
 -- One row per fact about the file itself: schema version, hpkb version, the settings of the last analysis.
 CREATE TABLE IF NOT EXISTS meta (
@@ -60,8 +62,7 @@ CREATE TABLE IF NOT EXISTS hyperparameters (
     value_text   TEXT,
     value_number DOUBLE,
     origin       TEXT NOT NULL,     -- param, tag, imported, fixed, derived
-    recorded     TEXT NOT NULL,     -- the name that the source has, or what it was derived from
-    PRIMARY KEY (run_id, name)
+    recorded     TEXT NOT NULL      -- the name that the source has, or what it was derived from
 );
 
 -- One row per run and data split.
@@ -69,16 +70,14 @@ CREATE TABLE IF NOT EXISTS splits (
     run_id     TEXT NOT NULL,
     role       TEXT NOT NULL,       -- training, validation, test
     digest     TEXT,
-    n_examples BIGINT,
-    PRIMARY KEY (run_id, role)
+    n_examples BIGINT
 );
 
 -- One row per run and fact about its hardware, code or environment (tags hpkb.hw.*, hpkb.code.*, hpkb.env.*).
 CREATE TABLE IF NOT EXISTS hardware (
     run_id TEXT NOT NULL,
     name   TEXT NOT NULL,
-    value  TEXT,
-    PRIMARY KEY (run_id, name)
+    value  TEXT
 );
 
 -- One row per curve. A curve's number means nothing outside this file.
@@ -136,14 +135,13 @@ CREATE TABLE IF NOT EXISTS curve_features (
     step_to_99         BIGINT,
     seconds_to_90      DOUBLE,          -- from the first point to that one
     seconds_to_95      DOUBLE,
-    seconds_to_99      DOUBLE,
-    PRIMARY KEY (run_id, metric)
+    seconds_to_99      DOUBLE
 );
 
 -- One row per run that has a training and a validation curve of one kind (the best known): by how much validation is
 -- worse. Both are averaged over twenty windows of the steps that they have in common.
 CREATE TABLE IF NOT EXISTS generalization_gaps (
-    run_id            TEXT PRIMARY KEY,
+    run_id            TEXT NOT NULL,
     training_metric   TEXT NOT NULL,
     validation_metric TEXT NOT NULL,
     n_windows         BIGINT NOT NULL,  -- in which both have a point
@@ -173,8 +171,7 @@ CREATE TABLE IF NOT EXISTS findings (
 -- One row per finding and run that it rests on.
 CREATE TABLE IF NOT EXISTS finding_runs (
     finding_id TEXT NOT NULL,
-    run_id     TEXT NOT NULL,
-    PRIMARY KEY (finding_id, run_id)
+    run_id     TEXT NOT NULL
 );
 
 -- One row per task with a recommendation; task '' is the recommendation over all tasks. `document` is its JSON.

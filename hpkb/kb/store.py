@@ -13,7 +13,7 @@ import duckdb
 from hpkb.errors import KnowledgeBaseError
 
 #: Goes up when schema.sql changes in a way that an older file does not follow.
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 # Nothing is ever fetched from a network, least of all because somebody gave a file of another kind.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
