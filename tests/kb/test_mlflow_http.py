@@ -351,8 +351,14 @@ def _listening(answer: bytes) -> Iterator[str]:
                 except TimeoutError:
                     continue
                 with connection:
+                    connection.settimeout(10)
                     connection.recv(65536)
                     connection.sendall(answer)
+                    # a close with the rest of the request unread resets the connection, and the
+                    # answer may be lost with it: read until the client hangs up
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65536):
+                        pass
 
         thread = threading.Thread(target=serve)
         thread.start()
