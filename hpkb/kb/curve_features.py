@@ -25,8 +25,6 @@ Comparisons leave 1e-12 of the largest value to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import duckdb
 import pyarrow as pa
 
@@ -34,8 +32,8 @@ from hpkb.kb.curves import Slice
 from hpkb.kb.metric_words import direction_of
 from hpkb.kb.staging import registered
 
-_METRICS = """-- One row per metric.
-SELECT DISTINCT metric FROM curve_names"""
+_METRICS = """-- One row per metric of the slice.
+SELECT DISTINCT metric FROM curve_names WHERE curve BETWEEN $first AND $last"""
 
 _EXTENTS = """-- One row per curve of the slice. A place is the number of a point's row; a curve's follow each other.
 CREATE OR REPLACE TEMP TABLE extents AS
@@ -177,17 +175,24 @@ WHERE isfinite(value) AND IF($direction = 'min', value <= $threshold, value >= $
 GROUP BY run_id ORDER BY run_id"""
 
 
-def add_features(connection: duckdb.DuckDBPyConnection, slices: Sequence[Slice]) -> None:
-    """Adds the features of the curves of the slices."""
-    metrics = [str(name) for (name,) in connection.execute(_METRICS).fetchall()]
+_FORGET = """-- One row less per curve of the slice.
+DELETE FROM curve_features f USING curve_names n
+WHERE n.curve BETWEEN $first AND $last AND f.run_id = n.run_id AND f.metric = n.metric"""
+
+
+def add_features(connection: duckdb.DuckDBPyConnection, part: Slice) -> None:
+    """Adds the features of the curves of a slice, in place of those that an earlier slice gave them."""
+    ends = {"first": part.first, "last": part.last}
+    if part.again:
+        connection.execute(_FORGET, ends)
+    metrics = [str(name) for (name,) in connection.execute(_METRICS, ends).fetchall()]
     columns = [pa.array(metrics, pa.string()), pa.array([*map(direction_of, metrics)], pa.string())]
     with registered(connection, "metric_directions", pa.table(columns, ["metric", "direction"])):
-        for part in slices:
-            for statement in (_EXTENTS, _WINDOWS, _END_POINTS):
-                connection.execute(statement, {"first": part.first, "last": part.last})
-            connection.execute(_TAILS)
-            connection.execute(_SHAPES)
-            connection.execute(_ADD, {"first": part.first, "last": part.last})
+        for statement in (_EXTENTS, _WINDOWS, _END_POINTS):
+            connection.execute(statement, ends)
+        connection.execute(_TAILS)
+        connection.execute(_SHAPES)
+        connection.execute(_ADD, ends)
 
 
 def first_reached(

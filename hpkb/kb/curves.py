@@ -3,12 +3,16 @@
 `curve_points` keeps the points of a curve together, in the order of step, time and value; the features rely on that.
 A batch that comes in is sorted by curve, which is all that is needed for one that has its points together. The points
 of one that comes in pieces or out of order are put together at the end.
+
+Points come in slices of some millions. Whatever is to be made of a slice's curves is made while the source is being
+read on, since reading keeps one core busy and no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import duckdb
 import numpy as np
@@ -20,7 +24,8 @@ from hpkb.kb.staging import registered
 from hpkb.sources import INTEGER, REAL, TIME, schema
 
 _POINTS = schema(curve=pa.int32(), step=INTEGER, timestamp=TIME, value=REAL)
-_SLICE = 4_000_000  # points that a statement holds at once, if no single curve has more
+_SLICE = 2_000_000  # points that a statement holds at once, if no single curve has more
+_AHEAD = 10  # batches that are read while those before are being put away, some megabytes each
 
 _NEXT = """-- One row: the number of the next curve.
 SELECT coalesce(max(curve), -1) + 1 FROM curve_names"""
@@ -50,31 +55,66 @@ DELETE FROM curve_names WHERE run_id IN (SELECT run_id FROM changes WHERE change
 
 @dataclass(frozen=True)
 class Slice:
-    """Curves whose numbers follow each other, first and last included."""
+    """Curves whose numbers follow each other, first and last included; `points` that came in with them now.
+
+    `again`: they, or some of them, were in an earlier slice, before all of their points were there.
+    """
 
     first: int
     last: int
-
-
-@dataclass(frozen=True)
-class Added:
-    """What came in: the number of points, and the curves in slices that fit into memory."""
-
     points: int
-    slices: tuple[Slice, ...]
+    again: bool = False
 
 
-def add_curves(connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch]) -> Added:
-    """Puts points as a source yields them into the knowledge base, and returns what came in."""
+def add_curves(connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch]) -> Iterator[Slice]:
+    """Puts points as a source yields them into the knowledge base, and yields the curves that are complete by then."""
     numbers = _Numbers(int(connection.execute(_NEXT).fetchall()[0][0]))
-    with read_ahead(numbers.batches(batches)) as numbered:
-        points = pa.RecordBatchReader.from_batches(_POINTS, numbered)
-        with registered(connection, "staged_points", points):
-            connection.execute(_ADD_POINTS)
-    with registered(connection, "staged_names", numbers.names()):
-        connection.execute(_ADD_NAMES)
+    begin = numbers.first
+    with read_ahead(numbers.batches(batches), _AHEAD) as numbered:
+        for part in _parts(numbered):
+            reached = _Reached(begin)
+            points = pa.RecordBatchReader.from_batches(_POINTS, reached.batches(part))
+            with registered(connection, "staged_points", points):
+                connection.execute(_ADD_POINTS)
+            _add_names(connection, numbers)
+            if not numbers.scattered:  # else some of these may not be complete
+                yield from _slices({n: numbers.counts[n] for n in range(begin, reached.newest)})
+                begin = reached.newest
+    _add_names(connection, numbers)
     _put_in_order(connection, numbers)
-    return Added(sum(numbers.counts.values()), tuple(_slices(numbers.counts)))
+    seen = {n: 0 for n in sorted(numbers.scattered) if n < begin}
+    yield from (Slice(n, n, 0, again=True) for n in seen)
+    yield from _slices({n: numbers.counts[n] for n in range(begin, numbers.first + len(numbers.counts))})
+
+
+def _parts(batches: Iterator[pa.RecordBatch]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """The batches in turns of at least as many points as a slice has, each turn an iterator to be used up."""
+    for batch in batches:
+        yield chain([batch], _turn(batches, _SLICE - batch.num_rows))
+
+
+def _turn(batches: Iterator[pa.RecordBatch], missing: int) -> Iterator[pa.RecordBatch]:
+    while missing > 0 and (batch := next(batches, None)) is not None:
+        missing -= batch.num_rows
+        yield batch
+
+
+class _Reached:
+    """Which is the newest curve among the batches that went by: the next batch may go on with it."""
+
+    def __init__(self, newest: int) -> None:
+        self.newest = newest
+
+    def batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yields the batches as they are."""
+        for batch in batches:
+            self.newest = max(self.newest, batch["curve"][-1].as_py())
+            yield batch
+
+
+def _add_names(connection: duckdb.DuckDBPyConnection, numbers: _Numbers) -> None:
+    with registered(connection, "staged_names", numbers.new_names()):
+        connection.execute(_ADD_NAMES)
 
 
 def forget_curves(connection: duckdb.DuckDBPyConnection) -> None:
@@ -87,17 +127,21 @@ class _Numbers:
     """Numbers curves in the order in which they come, from `first` on, and sorts batches by them."""
 
     def __init__(self, first: int) -> None:
-        self._next = first
+        self.first = first
         self._known: dict[tuple[str, str], int] = {}
+        self._names: list[tuple[str, str]] = []  # in the order of the numbers; grows while another thread reads it
+        self._given = 0
         self.counts: dict[int, int] = {}  # points by curve
         self.scattered: set[int] = set()  # curves that came in pieces or out of order
 
-    def names(self) -> pa.Table:
-        """Returns a row per curve: its number, run and metric."""
-        runs, metrics = zip(*self._known, strict=True) if self._known else ((), ())
-        numbers = pa.array(self._known.values(), pa.int32())
-        names = [numbers, pa.array(runs, pa.string()), pa.array(metrics, pa.string())]
-        return pa.table(names, ["curve", "run_id", "metric"])
+    def new_names(self) -> pa.Table:
+        """Returns a row per curve that no earlier call gave: its number, run and metric."""
+        names = self._names[self._given :]
+        numbers = range(self.first + self._given, self.first + self._given + len(names))
+        self._given += len(names)
+        runs, metrics = zip(*names, strict=True) if names else ((), ())
+        columns = [pa.array(numbers, pa.int32()), pa.array(runs, pa.string()), pa.array(metrics, pa.string())]
+        return pa.table(columns, ["curve", "run_id", "metric"])
 
     def batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yields the batches with numbers for names, each sorted by curve."""
@@ -129,10 +173,10 @@ class _Numbers:
         return of_row
 
     def _number(self, name: tuple[str, str], count: int) -> int:
-        number = self._known.setdefault(name, self._next)
-        if number == self._next:
-            self._next += 1
+        number = self._known.setdefault(name, self.first + len(self._names))
+        if number == self.first + len(self._names):
             self.counts[number] = count
+            self._names.append(name)
         else:
             self.counts[number] += count
             self.scattered.add(number)
@@ -175,9 +219,9 @@ def _slices(counts: Mapping[int, int]) -> Iterator[Slice]:
     first, last, points = -1, -1, 0
     for number, count in counts.items():
         if first >= 0 and points + count > _SLICE:
-            yield Slice(first, last)
+            yield Slice(first, last, points)
             first, points = -1, 0
         first = number if first < 0 else first
         last, points = number, points + count
     if first >= 0:
-        yield Slice(first, last)
+        yield Slice(first, last, points)

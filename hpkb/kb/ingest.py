@@ -182,11 +182,13 @@ def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source, corrections
     parameters.add(connection, recorded, corrections)
     _insert(connection, _ADD_HARDWARE, source.hardware(ids))
     _insert(connection, _ADD_SPLITS, source.splits(ids))
-    added = add_curves(connection, source.curves(ids))
-    add_features(connection, added.slices)
+    points = 0
+    for part in add_curves(connection, source.curves(ids)):
+        add_features(connection, part)
+        points += part.points
     add_gaps(connection)
     check_unique(connection, source.name)
-    return added.points
+    return points
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, sql: str, rows: object, **values: str) -> None:

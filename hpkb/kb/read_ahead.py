@@ -9,17 +9,18 @@ from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-_WAITING = 2  # items that are fetched and not yet asked for
 
 
 @contextmanager
-def read_ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """Yields an iterator over the same items, which another thread fetches a little before they are asked for.
+def read_ahead(items: Iterator[T], waiting: int) -> Iterator[Iterator[T]]:
+    """Yields an iterator over the same items, which another thread fetches before they are asked for.
+
+    At most `waiting` of them are fetched and not yet asked for.
 
     Where fetching raises, the iterator ends with that exception, and so does the context, whatever the body made of
     it. When the context ends, nothing more is fetched, and the thread is gone.
     """
-    ahead = _Ahead(items)
+    ahead = _Ahead(items, waiting)
     ahead.start()
     try:
         yield ahead.items()
@@ -34,10 +35,10 @@ def read_ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
 class _Ahead(Generic[T]):
     """A thread that fetches; `None` in the queue is the end."""
 
-    def __init__(self, items: Iterator[T]) -> None:
+    def __init__(self, items: Iterator[T], waiting: int) -> None:
         self.error: BaseException | None = None
         self._items = items
-        self._waiting: queue.Queue[tuple[T] | None] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[tuple[T] | None] = queue.Queue(waiting)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fetch, name="read-ahead", daemon=True)
 

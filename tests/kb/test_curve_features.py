@@ -30,12 +30,14 @@ def put(connection: duckdb.DuckDBPyConnection, curves: Curves, batch: int = 1_00
     columns = [list(column) for column in zip(*rows, strict=True)]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, CURVES, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=CURVES)
-    added = add_curves(connection, iter(table.to_batches(max_chunksize=batch)))
-    assert added.points == len(rows)
+    points = 0
+    for part in add_curves(connection, iter(table.to_batches(max_chunksize=batch))):
+        add_features(connection, part)
+        points += part.points
+    assert points == len(rows)
     runs = pa.table({"run_id": sorted({run for run, _ in curves})})
     connection.register("runs_put", runs)
     connection.execute("CREATE OR REPLACE TEMP TABLE changes AS SELECT run_id, 'new' AS change FROM runs_put")
-    add_features(connection, added.slices)
     add_gaps(connection)
 
 
@@ -339,4 +341,4 @@ def test_a_source_that_fails_is_heard(tmp_path: Path) -> None:
         raise OSError("the disk is gone")
 
     with connect(":memory:") as connection, pytest.raises(OSError, match="the disk is gone"):
-        add_curves(connection, failing())
+        list(add_curves(connection, failing()))
