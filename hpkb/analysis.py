@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 import hpkb.miners
@@ -48,7 +49,7 @@ def mine(
     for name in miners:
         hpkb.miners.load(name)
     ordered = sorted(sweeps, key=lambda s: s.task)
-    with _processes(min(workers, len(ordered))) as spread:
+    with _processes(min(workers, len(ordered)), workers) as spread:
         say("mining")
         found = spread(mine_task, [(sweep, chosen, seed) for sweep in ordered])
         per_task = [finding for task in found for finding in task]
@@ -132,10 +133,16 @@ def _rules(document: dict[str, Any], findings: Sequence[Finding]) -> list[dict[s
 
 
 @contextmanager
-def _processes(n: int) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]]:
-    """Yields `spread(function, jobs)`, the results of `function(*job)` in the order of the jobs, by n processes."""
+def _processes(
+    n: int, workers: int
+) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]]:
+    """Yields `spread(function, jobs)`, the results of `function(*job)` in the order of the jobs, by n processes.
+
+    One process alone may use as many threads as there are workers.
+    """
     if n <= 1:
-        with threadpool_limits(1):  # the arrays are small: more threads only wait for each other
+        # The arrays are small: more threads of BLAS only wait for each other. The trees of a forest do not.
+        with threadpool_limits(1), parallel_config("threading", n_jobs=workers):
             yield lambda function, jobs: [function(*job) for job in jobs]
         return
     spawn = multiprocessing.get_context("spawn")  # fork would copy DuckDB's threads half alive
