@@ -1,10 +1,10 @@
 """Prints how often the miners are right: coverage of planted laws, and claims made out of pure noise.
 
-    python bench/truth.py [--sweeps 100] [--noise 60] [--workers 2]
+    python bench/truth.py [--sweeps 500] [--noise 1000] [--miner NAME]… [--workers 2]
 
-The seeds are not those of the tests. `covers` is the share of sweeps whose 95% interval holds the planted exponent,
+The seeds are not those of the tests. `covers` is the share of sweeps whose 95% interval holds the planted value,
 among those that state one; `supported` the share in which the claim is made. Noise goes through the whole report, all
-miners and the correction for all comparisons.
+miners and the correction for all comparisons; a miner's own noise is told with its laws. See `tests/truth/laws`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,80 +23,91 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpkb.analysis import correct, mine_task
 from hpkb.miners import names
+from tests.truth import laws
+from tests.truth.laws.lr_batch_size import DEMO
 from tests.truth.planted import covers, planted_sweep
 
 FIRST_SEED = 200_000
-DEMO = {
-    "n_configurations": 48, "repeats": 3, "unbalanced": True, "diverging": True, "shape": "asymmetric",
-    "optimizers": ("SGD", "AdamW"), "schedules": ("constant", "cosine", "step", "restarts"),
-}  # fmt: skip
-LAWS = [
-    ("lr_weight_decay", "product constant, quadratic", {"ridge": -1.0, "seed_noise": 0.3}),
-    ("lr_weight_decay", "half, cliff, the demo's design", {"ridge": -0.5, "batch_exponent": 0.5, **DEMO}),
-    ("lr_weight_decay", "none, cliff", {"ridge": 0.0, "shape": "asymmetric", "seed_noise": 0.1}),
-    ("lr_weight_decay", "product, heavy tails", {"ridge": -1.0, "heavy_tails": True, "design": "random"}),
-    ("lr_batch_size", "linear, quadratic", {"batch_exponent": 1.0, "seed_noise": 0.3}),
-    ("lr_batch_size", "square root, the demo's design", {"batch_exponent": 0.5, "ridge": -0.5, **DEMO}),
-    ("lr_batch_size", "none, cliff", {"batch_exponent": 0.0, "shape": "asymmetric", "seed_noise": 0.1}),
-    (
-        "lr_batch_size",
-        "square root, heavy tails",
-        {"batch_exponent": 0.5, "heavy_tails": True, "design": "random"},
-    ),
-]
 NOISE = [
     ("plain", {}),
     ("heavy tails, infeasible runs", {"heavy_tails": True, "diverging": True, "n_configurations": 40}),
     ("the demo's design", DEMO),
     ("adaptive design", {"design": "adaptive"}),
 ]
+WIDE = 44
 
 
-def one_law(miner: str, settings: dict[str, object], seed: int) -> tuple[bool, bool, bool]:
+def one_law(miner: str, number: int, seed: int) -> tuple[bool, bool, bool]:
     """Returns (stated, covered, supported) of one planted sweep."""
+    law = laws.laws_of(miner)[number]
     with threadpool_limits(1):
-        sweep, truth = planted_sweep(np.random.default_rng(seed), **settings)
-        finding = mine_task(sweep, [miner], 0)[0]
-    planted = truth.ridge if miner == "lr_weight_decay" else truth.batch_exponent
-    return finding.estimate is not None, covers(finding, planted), finding.verdict == "supported"
+        sweep, truth = law.draw(np.random.default_rng(seed))
+        finding = law.found(mine_task(sweep, [miner], 0))
+    if finding is None or finding.estimate is None:
+        return False, False, False
+    return True, covers(finding, truth), finding.verdict == "supported"
 
 
-def one_noise(settings: dict[str, object], seed: int) -> tuple[int, int]:
+def one_own_noise(miner: str, number: int, seed: int) -> tuple[int, int]:
+    """Returns (claims, supported ones) of one miner on one sweep of its own noise, corrected together."""
+    with threadpool_limits(1):
+        sweep = laws.noise_of(miner)[number].draw(np.random.default_rng(seed))
+        findings = correct(mine_task(sweep, [miner], 0))
+    return len(findings), sum(f.verdict == "supported" for f in findings)
+
+
+def one_noise(number: int, seed: int) -> tuple[int, int]:
     """Returns (claims, supported ones) of the whole report on one sweep without any effect."""
     with threadpool_limits(1):
-        sweep, _ = planted_sweep(np.random.default_rng(seed), effect=False, **settings)
+        sweep, _ = planted_sweep(np.random.default_rng(seed), effect=False, **NOISE[number][1])  # type: ignore[arg-type]
         findings = correct(mine_task(sweep, names(), 0))
     return len(findings), sum(f.verdict == "supported" for f in findings)
+
+
+def tell_laws(pool: Executor, miners: Sequence[str], n: int) -> None:
+    """Prints a row a law."""
+    print(f"{'miner':<17}{'planted law':<{WIDE}}{'stated':>8}{'covers':>8}{'supported':>11}   of {n} sweeps")
+    seeds = range(FIRST_SEED, FIRST_SEED + n)
+    for miner in miners:
+        for number, law in enumerate(laws.laws_of(miner)):
+            rows = np.array(list(pool.map(one_law, [miner] * n, [number] * n, seeds, chunksize=8)))
+            stated = rows[:, 0].sum()
+            covered = rows[:, 1].sum() / max(stated, 1)
+            print(f"{miner:<17}{law.name:<{WIDE}}{stated / n:8.2f}{covered:8.3f}{rows[:, 2].mean():11.2f}", flush=True)
+
+
+def tell_noise(pool: Executor, miners: Sequence[str], n: int, whole: bool) -> None:
+    """Prints a row a kind of noise: each miner's own, then that of the whole report."""
+    print(f"\n{'noise':<{17 + WIDE}}{'claims':>8}{'supported':>11}{'sweeps with any':>17}   of {n} sweeps")
+    seeds = range(FIRST_SEED, FIRST_SEED + n)
+    for miner in miners:
+        for number, noise in enumerate(laws.noise_of(miner)):
+            counts = list(pool.map(one_own_noise, [miner] * n, [number] * n, seeds, chunksize=8))
+            _tell(f"{miner:<17}{noise.name}", np.array(counts))
+    for number, (name, _) in enumerate(NOISE if whole else []):
+        _tell(f"{'all of them':<17}{name}", np.array(list(pool.map(one_noise, [number] * n, seeds, chunksize=8))))
+
+
+def _tell(label: str, counts: np.ndarray) -> None:
+    claims, supported = counts.sum(axis=0)
+    any_share = (counts[:, 1] > 0).mean()
+    print(f"{label:<{17 + WIDE}}{claims:8d}{supported / max(claims, 1):11.4f}{any_share:17.3f}", flush=True)
 
 
 def main() -> None:
     """Runs everything and prints two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sweeps", type=int, default=100)
-    parser.add_argument("--noise", type=int, default=60)
+    parser.add_argument("--sweeps", type=int, default=500, help="of each law")
+    parser.add_argument("--noise", type=int, default=1000, help="sweeps of each kind of noise")
+    parser.add_argument("--miner", action="append", help="only these; the noise of the whole report is left out")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.workers, spawn) as pool:
-        print(
-            f"{'miner':<17}{'planted law':<34}{'stated':>8}{'covers':>8}{'supported':>11}   of {args.sweeps} sweeps"
-        )
-        seeds = range(FIRST_SEED, FIRST_SEED + args.sweeps)
-        for miner, name, settings in LAWS:
-            n = len(seeds)
-            rows = np.array(list(pool.map(one_law, [miner] * n, [settings] * n, seeds, chunksize=8)))
-            stated = rows[:, 0].sum()
-            covers = rows[:, 1].sum() / max(stated, 1)
-            print(f"{miner:<17}{name:<34}{stated / n:8.2f}{covers:8.2f}{rows[:, 2].mean():11.2f}", flush=True)
-        print(
-            f"\n{'noise':<34}{'claims':>8}{'supported':>11}{'sweeps with any':>17}   of {args.noise} sweeps"
-        )
-        for name, settings in NOISE:
-            seeds = range(FIRST_SEED, FIRST_SEED + args.noise)
-            rows = np.array(list(pool.map(one_noise, [settings] * args.noise, seeds)))
-            claims, supported = rows.sum(axis=0)
-            any_share = (rows[:, 1] > 0).mean()
-            print(f"{name:<34}{claims:8d}{supported / claims:11.4f}{any_share:17.3f}", flush=True)
+    chosen = [name for name in laws.modules() if not args.miner or name in args.miner]
+    with ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn")) as pool:
+        if args.sweeps:
+            tell_laws(pool, chosen, args.sweeps)
+        if args.noise:
+            tell_noise(pool, chosen, args.noise, whole=not args.miner)
 
 
 if __name__ == "__main__":
