@@ -8,31 +8,15 @@ import numpy as np
 
 from hpkb.findings import Finding
 from hpkb.miners import Context, regularization
-from hpkb.records import Facts, FloatArray, Records
 from hpkb.sweep import Sweep
+from tests.truth.laws import regularization as laws
+from tests.truth.laws.regularization import DECAY, DROPOUT, with_gap
 from tests.truth.planted import covers, planted_sweep
 
-DECAY, DROPOUT = -0.05, -0.04  # of the gap, per decade and per 0.1
 
-
-def with_gap(sweep: Sweep, gap: FloatArray, **numbers: FloatArray) -> Sweep:
-    facts = Facts(numbers={"gap": gap, **numbers}, training="train_loss", validation="val_loss")
-    return replace(sweep, recorded=Records(np.arange(sweep.n_runs, dtype=np.int64), facts))
-
-
-def regularised(seed: int, n: int = 60, slopes: tuple[float, float] = (DECAY, DROPOUT), heavy: bool = False,
-                sd: float = 0.05, **law: object) -> Sweep:  # fmt: skip
-    """A sweep whose gap falls with weight decay and dropout, and has a hump in the learning rate."""
-    rng = np.random.default_rng(seed)
-    sweep, _ = planted_sweep(rng, n, **law)  # type: ignore[arg-type]
-    rate, decay, dropout = (sweep.hyperparameter(name) for name in ("learning_rate", "weight_decay", "dropout"))
-    assert rate is not None
-    assert decay is not None
-    assert dropout is not None
-    gap = 0.3 * np.exp(-((np.log10(rate.values) + 2.5) ** 2) / 2) + slopes[0] * np.log10(decay.values)
-    gap = gap + slopes[1] * dropout.values / 0.1
-    of_configuration = rng.standard_t(2, sweep.n_configurations) if heavy else rng.normal(size=sweep.n_configurations)
-    return with_gap(sweep, gap + sd * of_configuration[sweep.configuration] + rng.normal(0, sd, sweep.n_runs))
+def regularised(seed: int, *arguments: object, **law: object) -> Sweep:
+    """A sweep of the law at a seed; see `laws.regularization`."""
+    return laws.regularised(np.random.default_rng(seed), *arguments, **law)  # type: ignore[arg-type]
 
 
 def answers(sweep: Sweep, quantity: str = "generalization_gap_slope") -> dict[tuple[str, ...], Finding]:
