@@ -74,11 +74,13 @@ def mine_task(sweep: Sweep, miners: Sequence[str], seed: int) -> list[Finding]:
 def correct(findings: Sequence[Finding]) -> list[Finding]:
     """Returns the findings with q-values over the whole report; a claim above the level loses its verdict.
 
-    Benjamini and Yekutieli (2001), valid whatever the dependence between the tests.
+    Benjamini and Yekutieli (2001), valid whatever the dependence between the tests. A finding of p-value 0 states a
+    recorded fact (two splits differ, say): it is no test, keeps its verdict, and does not count among the discoveries,
+    or a report with many facts would let more chance findings pass.
     """
-    tested = [i for i, f in enumerate(findings) if f.p_value is not None]
+    tested = [i for i, f in enumerate(findings) if f.p_value]
     q_values = benjamini_yekutieli(np.array([findings[i].p_value for i in tested], dtype=np.float64))
-    corrected = list(findings)
+    corrected = [replace(f, q_value=0.0, comparisons=len(tested)) if f.p_value == 0 else f for f in findings]
     for i, q in zip(tested, q_values, strict=True):
         finding = replace(findings[i], q_value=float(q), comparisons=len(tested))
         if finding.verdict == "supported" and q > LEVEL:

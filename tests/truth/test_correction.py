@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hpkb.analysis import correct
+from hpkb.findings import Finding
 from hpkb.stats.correction import benjamini_yekutieli
 
 
@@ -39,3 +41,18 @@ def test_false_discoveries_stay_below_the_level_under_dependence():
         found = benjamini_yekutieli(2 * stats.norm.sf(np.abs(z))) <= 0.05
         rates.append(found[10:].sum() / max(found.sum(), 1))
     assert np.mean(rates) <= 0.05
+
+
+def test_a_recorded_fact_is_no_test_and_lets_no_chance_finding_pass():
+    facts = [finding(f"fact {i}", 0.0) for i in range(30)]
+    tests = [finding(f"test {i}", p) for i, p in enumerate((0.004, 0.3, 0.8))]
+    corrected = {f.quantity: f for f in correct([*facts, *tests])}
+    assert corrected["fact 0"].verdict == "supported"
+    assert corrected["fact 0"].q_value == 0.0
+    assert {f.comparisons for f in corrected.values()} == {3}
+    alone = correct(tests)
+    assert [corrected[f.quantity].q_value for f in alone] == [f.q_value for f in alone]
+
+
+def finding(quantity: str, p_value: float) -> Finding:
+    return Finding("noise_floor", "task", (), quantity, "So it is.", "supported", p_value=p_value)
