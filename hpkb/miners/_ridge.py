@@ -30,13 +30,14 @@ class Law:
 
 @dataclass(frozen=True)
 class Question:
-    """What one miner asks of the ridge along its knob."""
+    """What one miner asks of the ridge along its knob; `parameter` is what a derived knob is derived from."""
 
     miner: str
     knob: str
     quantity: str
     unit: str
     laws: tuple[Law, ...]
+    parameter: str = ""
 
     @property
     def words(self) -> str:
@@ -46,7 +47,7 @@ class Question:
     @property
     def hyperparameters(self) -> tuple[str, str]:
         """The two that the findings are about."""
-        return ("learning_rate", self.knob)
+        return ("learning_rate", self.parameter or self.knob)
 
 
 def exponent_finding(asked: Question, sweep: Sweep, ridge: Ridge, notes: Sequence[str] = ()) -> Finding:

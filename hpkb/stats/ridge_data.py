@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ Scale = Literal["identity", "scores"]
 Infeasible = Literal["missing", "worst"]
 
 #: The other hyperparameters that may move the best learning rate, first those that are known to.
-MOVERS = ("optimizer", "batch_size", "weight_decay", "momentum")
+MOVERS = ("optimizer", "batch_size", "weight_decay", "momentum", "epochs", "steps")
 FEWEST_PER_LEVEL = 8
 #: Between two levels of a category the best learning rate moves by at most this, in nats: two decades.
 LARGEST_JUMP = float(np.log(100))
@@ -59,6 +60,15 @@ def usable(sweep: Sweep, knob: str) -> Sweep | None:
     return sweep.subset(order[(rate.values[order] > 0) & (other.values[order] > 0)])
 
 
+def derived(sweep: Sweep, name: str, knob: str, values: FloatArray) -> Sweep:
+    """The sweep with the hyperparameter `name` replaced by a positive number that follows from it, under its own name.
+
+    `values` is (n_runs,); what is not positive, or NaN, is left out of a fit.
+    """
+    kept = (Hyperparameter(knob, "log", values) if h.name == name else h for h in sweep.hyperparameters)
+    return replace(sweep, hyperparameters=tuple(kept))
+
+
 def ridge_data(sweep: Sweep, knob: str, scale: Scale, infeasible: Infeasible) -> RidgeData:
     """The problem of one knob on the runs of `usable`; raises ValueError where no configuration is left."""
     kept = sweep if infeasible == "worst" else sweep.subset(~sweep.infeasible)
@@ -83,6 +93,22 @@ def ridge_data(sweep: Sweep, knob: str, scale: Scale, infeasible: Infeasible) ->
         tuple(_most_common(by_name[name]) for name in plan.moved_by if by_name[name].scale == "category"),
         tuple(plan.moved_by), tuple(plan.unadjusted),
     )  # fmt: skip
+
+
+def index_model(sweep: Sweep, variable: FloatArray, still: Collection[str], scale: Scale) -> ShiftModel:
+    """The problem of one variable (n_runs,) in place of ln learning rate.
+
+    What is `still` is in the variable or not at all: it has main effects, and does not move the best value.
+    """
+    y, weights, first = _configuration_means(sweep, on_scale(sweep, scale))
+    parameters = [Hyperparameter(h.name, h.scale, h.values[first], h.levels) for h in sweep.hyperparameters]
+    columns = spline_columns(y.size)
+    plan = _Plan(y.size, columns)
+    plan.fill([h for h in parameters if h.name != "learning_rate"], still)
+    shifts = np.column_stack([np.zeros((y.size, 0)), *plan.shifts])
+    additive = np.column_stack([np.ones(y.size), *plan.additive])
+    limits = np.where(np.isin(np.arange(shifts.shape[1]) + 1, plan.jumps), LARGEST_JUMP, np.inf)
+    return ShiftModel(y, variable[first], weights, shifts - shifts.mean(axis=0), additive, columns, limits)
 
 
 def _most_common(category: Hyperparameter) -> str:
@@ -128,11 +154,11 @@ class _Plan:
         # Left after the splines, the knob's own three columns, its shift and its effect on the curve's depth.
         self.left = int(COEFFICIENTS_PER_CONFIGURATION * n) - columns - (4 if n < 60 else 5)
 
-    def fill(self, others: list[Hyperparameter]) -> None:
-        """Takes what moves the best learning rate first, then main effects, then their curvature."""
+    def fill(self, others: list[Hyperparameter], still: Collection[str] = ()) -> None:
+        """Takes what moves the best learning rate first (not what is `still`), then main effects and their curves."""
         numbers = {h.name: x for h in others if h.scale != "category" and (x := _centred(h)) is not None}
         categories = {h.name: h.values for h in others if h.scale == "category"}
-        for name in MOVERS:
+        for name in (name for name in MOVERS if name not in still):
             if name in categories:
                 self._main(name, one_hot(categories[name], fewest=3))
                 self._shift(name, one_hot(categories.pop(name), FEWEST_PER_LEVEL), jump=True)
@@ -142,7 +168,7 @@ class _Plan:
         for name, codes in categories.items():
             self._main(name, one_hot(codes, fewest=3))
         for name, x in numbers.items():
-            if name not in MOVERS:
+            if name not in MOVERS or name in still:
                 self._main(name, x[:, None])
         for x in numbers.values():
             self._take(self.additive, powers(x, 2)[:, 1:])
