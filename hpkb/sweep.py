@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from hpkb.records import FloatArray as FloatArray
 from hpkb.records import IntArray as IntArray
 from hpkb.records import Records, nothing_recorded
+
+if TYPE_CHECKING:
+    from hpkb.stats.aliasing import Aliases
 
 BoolArray = NDArray[np.bool_]
 Scale = Literal["log", "linear", "category"]
@@ -74,6 +77,13 @@ class Sweep:
     def records(self) -> Records:
         """What is recorded of the runs beside all this, in the same order; nothing where nothing was read."""
         return self.recorded or nothing_recorded(self.n_runs)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        """Which of the hyperparameters the design cannot tell apart; see `hpkb.stats.aliasing`."""
+        from hpkb.stats.aliasing import aliases_of
+
+        return aliases_of(self)
 
     @property
     def n_runs(self) -> int:

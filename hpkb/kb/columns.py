@@ -1,8 +1,9 @@
 """The hyperparameters of a task as columns, and which of them say something.
 
 Left out are: what does not vary (it is *fixed*); text that names a run rather than a setting (more than 20 levels, or
-another one for each run); a column that repeats another one (`micro_batch_size` without accumulation); and a setting
-of one optimizer that takes a single value there, because the optimizer says it already.
+another one for each run); a column that repeats another one (`micro_batch_size` without accumulation), but not one of
+two settings of their own that always changed together; and a setting of one optimizer that takes a single value there,
+because the optimizer says it already.
 """
 
 from __future__ import annotations
@@ -64,9 +65,15 @@ def varying(columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
     fixed = {c.name: _only_value(c) for c in columns if c.n_levels == 1 and _is_everywhere(c)}
     kept: list[Column] = []
     for candidate in sorted((c for c in columns if c.n_levels > 1 and not _names_runs(c)), key=lambda c: c.rank):
-        if not any(_repeats(candidate, c) for c in kept):
+        if not any(_repeats(candidate, c) and not _both_scientific(candidate, c) for c in kept):
             kept.append(candidate)
     return [c for c in kept if not _follows_from_category(c, kept)], fixed
+
+
+def _both_scientific(candidate: Column, other: Column) -> bool:
+    """Whether each is a known setting that may have an effect of its own: then the two are aliased, not the same."""
+    entries = [lookup(c.name) for c in (candidate, other)]
+    return candidate.name != other.name and all(e is not None and e.role == "scientific" for e in entries)
 
 
 def _category(name: str, n_runs: int, runs: IntArray, texts: pa.ChunkedArray) -> Column:

@@ -51,6 +51,7 @@ from hpkb.stats.feasibility import (
 from hpkb.sweep import Sweep
 
 CURVE_POINTS = 33
+CAUSES = ("learning_rate", "optimizer", "batch_size")  # what the regression knows of
 
 
 def mine(context: Context) -> list[Finding]:
@@ -64,7 +65,7 @@ def mine(context: Context) -> list[Finding]:
         return [share]
     if outcomes is None:
         return [share, _no_bound(sweep)]
-    p_value = effect_of_learning_rate(outcomes)
+    p_value = None if "learning_rate" in sweep.aliases.hidden else effect_of_learning_rate(outcomes)
     return [share, *(_bound(sweep, outcomes, level, p_value) for level in _levels(outcomes))]
 
 
@@ -78,7 +79,8 @@ def _share(sweep: Sweep, outcomes: Outcomes | None) -> Finding:
         claim=f"{said}; which ones depends on {_causes(sweep)}.",
         claim_if_insufficient=f"{said}; on what it depends is not to be told.",
         estimate=share, low=low, high=high, unit="share",
-        p_value=effect_of_anything(outcomes) if outcomes else None, **evidence(sweep),
+        p_value=None if outcomes is None or sweep.aliases.hidden.intersection(CAUSES) else effect_of_anything(outcomes),
+        **evidence(sweep),
     )  # fmt: skip
     if share in (0.0, 1.0):
         everyone = "no run was infeasible" if share == 0 else "all runs were infeasible"
@@ -87,7 +89,7 @@ def _share(sweep: Sweep, outcomes: Outcomes | None) -> Finding:
 
 
 def _causes(sweep: Sweep) -> str:
-    known = [n for n in ("learning_rate", "optimizer", "batch_size") if sweep.hyperparameter(n) is not None]
+    known = [n for n in CAUSES if sweep.hyperparameter(n) is not None]
     return " or ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
 
 
@@ -113,7 +115,7 @@ def _levels(outcomes: Outcomes) -> list[int]:
     return [int(level) for level, count in zip(levels, counts, strict=True) if count >= FEWEST_RUNS and level >= 0]
 
 
-def _bound(sweep: Sweep, outcomes: Outcomes, level: int, p_value: float) -> Finding:
+def _bound(sweep: Sweep, outcomes: Outcomes, level: int, p_value: float | None) -> Finding:
     bound = bound_of(outcomes, level)
     tried = outcomes.u[outcomes.optimizer == level]
     optimizer = sweep.hyperparameter("optimizer")

@@ -27,7 +27,7 @@ HIGHEST_POWER = 4
 class Effects:
     """p-values of main effects (by name) and of pairs (by both names, in the sweep's order).
 
-    None where there is no test: too few configurations, or columns that others already explain (aliased).
+    None where there is no test: too few configurations, or a hyperparameter that others already explain (aliased).
     """
 
     main: dict[str, float | None] = field(default_factory=dict)
@@ -44,7 +44,8 @@ def effects_of(sweep: Sweep) -> Effects:
     of configurations affords; conditional hyperparameters only where they are present.
 
     An interaction that is not in the model makes the scatter depend on the hyperparameters that take part in it, so
-    the smaller of two statistics counts: the classical one and one that allows for that (HC3).
+    the smaller of two statistics counts: the classical one and one that allows for that (HC3). What is aliased (see
+    `hpkb.stats.aliasing`) is not tested, nor is a pair with it: two that change together interact with themselves.
     """
     names = [h.name for h in sweep.hyperparameters]
     pairs = list(combinations(range(len(names)), 2))
@@ -57,14 +58,19 @@ def effects_of(sweep: Sweep) -> Effects:
     degree = int(np.clip((table.y.size - RESIDUAL_DEGREES) // (2 * len(names)), 1, HIGHEST_POWER))
     at = sweep.subset(table.first)
     blocks = [weight * design_block(h, at, degree) for h in at.hyperparameters]
+    hidden = sweep.aliases.hidden
     main = {
-        name: _largest(_partial_f(np.hstack([weight, *blocks[:i], *blocks[i + 1 :]]), block, targets[:, :1]))
+        name: None
+        if name in hidden
+        else _largest(_partial_f(np.hstack([weight, *blocks[:i], *blocks[i + 1 :]]), block, targets[:, :1]))
         for i, (name, block) in enumerate(zip(names, blocks, strict=True))
     }
     everything = _orthonormal(np.hstack([weight, *blocks]))
     low = [[design_block(h, at, power) for h in at.hyperparameters] for power in (2, 1)]
     pair = {
-        (names[i], names[j]): _pair_test(everything, [weight * _products(b[i], b[j]) for b in low], targets)
+        (names[i], names[j]): None
+        if hidden & {names[i], names[j]}
+        else _pair_test(everything, [weight * _products(b[i], b[j]) for b in low], targets)
         for i, j in pairs
     }
     return Effects(main, pair)

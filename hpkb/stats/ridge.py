@@ -61,7 +61,9 @@ class Ridge:
 
 
 def fit_ridge(sweep: Sweep, knob: str) -> Ridge:
-    """The ridge of the learning rate along a knob, "weight_decay" or "batch_size".
+    """The ridge of the learning rate along a knob: a varied number of the sweep, as "weight_decay" or "batch_size".
+
+    A knob that is derived, as 1 - momentum (see `derived`), stands in the sweep under its own name.
 
     The shift model on configuration means, weighted by their seeds: objective = f(ln lr - exponent · ln knob -
     other shifts) + main effects, f a cubic spline. Diverged runs are missing at first; where no rise to the right
@@ -71,6 +73,8 @@ def fit_ridge(sweep: Sweep, knob: str) -> Ridge:
     if runs is None or runs.n_runs == 0:
         return Ridge(reason=f"learning rate and {_words(knob)} were not both varied")
     tried = runs.n_configurations
+    if runs.aliases.hidden & {"learning_rate", knob}:
+        return Ridge(reason="they cannot be told apart from what changed together with them", n_configurations=tried)
     feasible = runs.subset(~runs.infeasible)
     if feasible.n_configurations < FEWEST_CONFIGURATIONS:
         return Ridge(reason=_too_few(feasible, knob), n_configurations=tried)

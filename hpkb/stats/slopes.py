@@ -65,8 +65,10 @@ def slope(
     `given` are further columns (n,) to be held. The others enter as powers on their own scales or as indicators, as
     many as the configurations afford. Least squares with errors that allow for scatter of any size anywhere (HC2,
     MacKinnon & White 1985), never smaller than those of even scatter. None where the configurations are too few, or
-    where the others say already what the column says.
+    where the others say already what the column says (see `hpkb.stats.aliasing` for those that change together).
     """
+    if sweep.aliases.hidden.intersection(own):
+        return None
     here = sweep.subset(at.first)
     others = [h for h in here.hyperparameters if h.name not in own]
     degree = int(np.clip((at.y.size - FEWEST_DEGREES) // (3 * max(len(others), 1)), 1, HIGHEST_POWER))
