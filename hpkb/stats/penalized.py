@@ -1,0 +1,56 @@
+"""Least squares with penalties that stand for what is believed beforehand, and errors that hold both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpkb.sweep import FloatArray
+
+LARGEST_LEVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Penalized:
+    """A fit: `coefficients` (p,), their `covariance` (p, p), residuals and leverage (n,), `sigma2`, degrees of freedom.
+
+    `covariance` is the Bayesian one under even noise, `robust` that under noise of any size anywhere.
+    """
+
+    coefficients: FloatArray
+    covariance: FloatArray
+    robust: FloatArray
+    residual: FloatArray
+    leverage: FloatArray
+    sigma2: float
+    dof: float
+
+    def of(self, contrast: FloatArray) -> tuple[float, float]:
+        """The estimate of contrast · coefficients and its error, the larger of the two kinds."""
+        variance = max(float(contrast @ c @ contrast) for c in (self.covariance, self.robust))
+        return float(contrast @ self.coefficients), float(np.sqrt(max(variance, 0.0)))
+
+
+def penalized(x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatArray | None = None) -> Penalized:
+    """The minimum of |y - x b|² + (b - towards)' penalty (b - towards); x (n, p), penalty (p, p).
+
+    A penalty is a belief with an error: b scatters about `towards` with covariance sigma² / penalty. The covariances
+    hold the bias of believing it (Wahba 1983; Nychka 1988). The robust one takes each residual for the scatter at its
+    place, enlarged by its leverage (HC2, MacKinnon & White 1985). What x does not determine has coefficient 0.
+    """
+    gram = x.T @ x + penalty
+    size = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    values, vectors = np.linalg.eigh(gram / np.outer(size, size))
+    kept = values > 1e-10 * max(float(values[-1]), 1e-300)
+    half = vectors[:, kept] / np.sqrt(values[kept]) / size[:, None]
+    inverse = half @ half.T
+    right = x.T @ y if towards is None else x.T @ y + penalty @ towards
+    coefficients = inverse @ right
+    residual = y - x @ coefficients
+    leverage = ((x @ half) ** 2).sum(axis=1)
+    dof = max(float(y.size - leverage.sum()), 1.0)
+    sigma2 = float(residual @ residual) / dof
+    scores = x * (residual / np.sqrt(1 - np.minimum(leverage, LARGEST_LEVERAGE)))[:, None]
+    robust = inverse @ (scores.T @ scores + sigma2 * penalty) @ inverse
+    return Penalized(coefficients, sigma2 * inverse, robust, residual, leverage, sigma2, dof)
