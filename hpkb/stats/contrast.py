@@ -39,7 +39,9 @@ class Contrast:
     `reason` says why. `p_value` is that of no difference, on the objective and on the normal scores of its ranks,
     whichever is larger. `n_a`, `n_b` count feasible configurations, `infeasible_a`, `infeasible_b` are shares of runs.
     `rate_ratio` is the best learning rate of a over that of b with its 95% interval and p-value of none.
-    `best_a`, `best_b` are the best learning rates, at the middle of all else.
+    `best_a`, `best_b` are the best learning rates, at the middle of all else. `value_a`, `value_b` are the objective
+    there (or at the common rates) with their errors. `score`, `score_error`, `score_degrees` are the difference on the
+    normal scores.
     """
 
     a: str
@@ -60,6 +62,13 @@ class Contrast:
     rate_p: float | None = None
     best_a: float | None = None
     best_b: float | None = None
+    value_a: float = 0.0
+    value_b: float = 0.0
+    error_a: float = 0.0
+    error_b: float = 0.0
+    score: float = 0.0
+    score_error: float = 0.0
+    score_degrees: float = 0.0
 
     @property
     def half_width(self) -> float:
@@ -163,20 +172,27 @@ class _Comparison:
         return self._at_own_best(pair, self.curves, a, b)
 
     def _at_common_rate(self, pair: Contrast, fits: tuple[Penalized, Penalized], a: int, b: int) -> Contrast:
-        contrast = np.zeros(fits[0].coefficients.size)
-        contrast[a], contrast[b] = 1.0, -1.0
-        (estimate, error), scores = (f.of(contrast) for f in fits)
-        if error <= 0:
-            return replace(pair, reason="the objective does not scatter")
-        p = max(_p(estimate, error, fits[0].dof), _p(*scores, fits[1].dof))
-        return replace(pair, estimate=estimate, error=error, degrees=fits[0].dof, p_value=p, reason=self.reason)
+        raw, scores = fits
+        at = [self._at(raw, level) for level in (a, b)]
+        difference = at[0] - at[1]
+        found = _stated(pair, raw.of(difference), raw.dof, scores.of(difference), scores.dof)
+        (value_a, error_a), (value_b, error_b) = (raw.of(level) for level in at)
+        return replace(
+            found, value_a=value_a, value_b=value_b, error_a=error_a, error_b=error_b,
+            reason=self.reason if found.estimate is not None else found.reason,
+        )  # fmt: skip
+
+    def _at(self, plain: Penalized, level: int) -> FloatArray:
+        """The columns of a level at the mean of everything else."""
+        at, k = np.zeros(plain.coefficients.size), self.design.levels.shape[1]
+        at[level], at[k:] = 1.0, self.design.plain_means
+        return at
 
     def _at_own_best(self, pair: Contrast, fits: tuple[LevelCurves, LevelCurves], a: int, b: int) -> Contrast:
         raw, scores = fits
-        estimate, error = raw.height(a, b)
-        if error <= 0:
-            return replace(pair, reason="the objective does not scatter")
-        p = max(_p(estimate, error, raw.fit.dof), _p(*scores.height(a, b), scores.fit.dof))
+        found = _stated(pair, raw.height(a, b), raw.fit.dof, scores.height(a, b), scores.fit.dof)
+        if found.estimate is None:
+            return found
         shift, shift_error = raw.shift(a, b)
         half = float(stdtrit(raw.fit.dof, 0.975)) * shift_error
         ratio, low, high, best_a, best_b = (
@@ -184,10 +200,11 @@ class _Comparison:
             for x in (shift, shift - half, shift + half, self._best(raw, a), self._best(raw, b))
         )
         edge = self._edge(fits, a, b)
+        (value_a, error_a), (value_b, error_b) = raw.value(a), raw.value(b)
         return replace(
-            pair, estimate=estimate, error=error, degrees=raw.fit.dof, p_value=p, at_own_best=not edge, reason=edge,
-            rate_ratio=ratio, rate_low=low, rate_high=high, rate_p=max(_p(*f.shift(a, b), f.fit.dof) for f in fits),
-            best_a=best_a, best_b=best_b,
+            found, at_own_best=not edge, reason=edge, rate_ratio=ratio, rate_low=low, rate_high=high,
+            rate_p=max(_p(*f.shift(a, b), f.fit.dof) for f in fits), best_a=best_a, best_b=best_b,
+            value_a=value_a, value_b=value_b, error_a=error_a, error_b=error_b,
         )  # fmt: skip
 
     def _best(self, curves: LevelCurves, level: int) -> float:
@@ -225,6 +242,19 @@ class _Comparison:
         failed = (self.codes == self.kept[level]) & ~feasible_runs(self.sweep)
         above = failed & (rate.values > np.exp(self._best(curves, level)))
         return int(np.unique(self.sweep.configuration[above]).size)
+
+
+def _stated(
+    pair: Contrast, raw: tuple[float, float], raw_dof: float, scores: tuple[float, float], score_dof: float
+) -> Contrast:
+    """The pair with a difference and its error on both scales."""
+    if raw[1] <= 0 or scores[1] <= 0:
+        return replace(pair, reason="the objective does not scatter")
+    p = max(_p(*raw, raw_dof), _p(*scores, score_dof))
+    return replace(
+        pair, estimate=raw[0], error=raw[1], degrees=raw_dof, p_value=p, score=scores[0], score_error=scores[1],
+        score_degrees=score_dof, reason="",
+    )  # fmt: skip
 
 
 def _p(estimate: float, error: float, degrees: float) -> float:

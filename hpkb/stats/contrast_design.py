@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import fdtrc, ndtri
@@ -58,12 +59,21 @@ class Design:
 
     def plain(self) -> tuple[Penalized, Penalized] | None:
         """The plain fits, on both targets; None where they leave too few degrees of freedom."""
-        rate = self.here.hyperparameter("learning_rate") if self.u is not None else None
-        own = [design_block(rate, self.here, 3 if self.budget > 12 else 2)] if rate is not None else []
         w = self.root_weights[:, None]
-        x = np.hstack([self.levels, *own, self.main(self.budget - 3)]) * w
+        x = np.hstack([self.levels, self._plain_columns]) * w
         raw, scores = (penalized(x, y * w[:, 0], np.zeros((x.shape[1],) * 2)) for y in self.targets)
         return (raw, scores) if raw.dof >= FEWEST_DEGREES else None
+
+    @property
+    def plain_means(self) -> FloatArray:
+        """The means of the columns of the plain fits after the levels."""
+        return np.asarray(self._plain_columns.mean(axis=0))
+
+    @cached_property
+    def _plain_columns(self) -> FloatArray:
+        rate = self.here.hyperparameter("learning_rate") if self.u is not None else None
+        own = [design_block(rate, self.here, 3 if self.budget > 12 else 2)] if rate is not None else []
+        return np.hstack([*own, self.main(self.budget - 3)])
 
     def is_aliased(self, plain: Penalized, a: int, b: int) -> bool:
         """Whether the other hyperparameters all but say which of the two levels a configuration has."""

@@ -8,21 +8,22 @@ therefore its objective at its own best learning rate, whatever the shift and th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import stdtrit
 
 from hpkb.stats import shift_model as sm
 from hpkb.stats.basis import cubic_splines
-from hpkb.stats.penalized import Penalized, penalized
+from hpkb.stats.penalized import Penalized, penalized, rough
 from hpkb.stats.shift_model import ShiftModel
-from hpkb.sweep import FloatArray
+from hpkb.sweep import FloatArray, IntArray
 
 EVERYTHING = slice(None)
 PLACES = 101
 EDGE = 0.02  # the share of the configurations at either end that says too little of the curve there
 SPLINES = 16
-ROUNDS = 5
+ROUNDS = 4
 PENALTIES = np.logspace(-4, 4, 17)
 DOUBT = 1.4  # the price of a coefficient in cross-validation; 1 is known to follow the noise (Kim & Gu 2004)
 DEPTH_SPREAD = 0.5  # of the levels' depths about 1, believed beforehand
@@ -47,7 +48,14 @@ class Problem:
     movers: FloatArray
     jumps: tuple[int, ...]
 
-    @property
+    def take(self, rows: IntArray) -> Problem:
+        """The same with some of the rows."""
+        return Problem(
+            self.y[rows], self.u[rows], self.root_weights[rows], self.levels[rows], self.main[rows], self.movers[rows],
+            self.jumps,
+        )  # fmt: skip
+
+    @cached_property
     def shifts(self) -> FloatArray:
         """The columns that shift the curve: the levels after the first, then the movers; centred, (n, L - 1 + q)."""
         columns = np.column_stack([self.levels[:, 1:], self.movers])
@@ -82,6 +90,12 @@ class LevelCurves:
         """The height of level a less that of b, each at its own best learning rate, and the error."""
         contrast = np.zeros(self.fit.coefficients.size)
         contrast[a], contrast[b] = 1.0, -1.0
+        return self.fit.of(contrast)
+
+    def value(self, a: int) -> tuple[float, float]:
+        """The objective of level a at its own best learning rate, at the mean of the main effects, and its error."""
+        contrast, start = np.zeros(self.fit.coefficients.size), self.problem.levels.shape[1]
+        contrast[a], contrast[start : self._splines.start] = 1.0, self.problem.main.mean(axis=0)
         return self.fit.of(contrast)
 
     def shift(self, a: int, b: int) -> tuple[float, float]:
@@ -119,7 +133,7 @@ class LevelCurves:
 def search(problem: Problem, limit: float) -> FloatArray:
     """The shifts of a rough fit with few splines and one depth for all levels, (L - 1 + q,); `limit` bounds a jump."""
     n, q = problem.y.size, problem.shifts.shape[1]
-    rows = np.unique(np.linspace(0, n - 1, min(n, SEARCHED)).astype(np.int64))
+    rows = _some(n)
     jumps = np.isin(np.arange(q), [*range(problem.own), *(problem.own + j for j in problem.jumps)])
     additive = np.column_stack([problem.levels, problem.main])[rows]
     columns = 5 if rows.size < 40 else 6 if rows.size < 250 else 8
@@ -131,8 +145,8 @@ def search(problem: Problem, limit: float) -> FloatArray:
     )  # fmt: skip
     starts = [np.zeros(q)]
     starts += [np.where(np.arange(q) == j, side, 0.0) for j in np.flatnonzero(jumps) for side in (-3.0, 3.0)]
-    rough = sm.descend(model, sm.evaluate(model, np.array(starts)), EVERYTHING, 3)
-    best = sm.descend(model, rough.take(np.argsort(rough.rss, kind="stable")[:2]), EVERYTHING, 8)
+    coarse = sm.descend(model, sm.evaluate(model, np.array(starts)), EVERYTHING, 3)
+    best = sm.descend(model, coarse.take(np.argsort(coarse.rss, kind="stable")[:2]), EVERYTHING, 8)
     return np.asarray(best.theta[int(best.rss.argmin())])
 
 
@@ -142,21 +156,19 @@ def fit(problem: Problem, theta: FloatArray) -> LevelCurves:
     Splines with a penalty on second differences (Eilers & Marx 1996), its size by generalised cross-validation. Shifts
     and depths of levels are drawn towards none, as far as few runs leave them open; the errors hold that.
     """
-    place = _Place(theta, np.ones(problem.own + 1), float(np.median(problem.u)))
-    place = replace(place, minimum=_minimum(problem, place, _columns(problem, place)))
-    penalty = None
-    for last in (*(False,) * ROUNDS, True):
-        columns = _columns(problem, place)
-        smoothness = _smoothness(problem, columns) if penalty is None or last else penalty
-        penalty = smoothness
-        solved = _solve(problem, place, columns, penalty)
-        if last:
-            break
-        place = _moved(problem, place, solved)
-    low, high = columns.reach
+    some = problem.take(_some(problem.y.size))
+    place = _Place(theta, np.ones(problem.own + 1), 0.0)
+    smoothness = _smoothness(some, _columns(some, place))
+    for _ in range(ROUNDS):
+        columns = _columns(some, place)
+        linear = _linear(some, place, columns, smoothness)
+        place = _moved(place, rough(linear.x, linear.y, linear.penalty, linear.towards)[0])
+    columns = _columns(problem, place)
+    linear = _linear(problem, place, columns, _smoothness(problem, columns))
+    solved = penalized(linear.x, linear.y, linear.penalty, linear.towards)
     places = _middle(columns.index)
-    at = cubic_splines(places, low, high, SPLINES)[0] - _at(place.minimum, low, high)
-    return LevelCurves(problem, place, solved, at, places)
+    at = cubic_splines(places, *columns.reach, SPLINES)[0] - _at(linear.minimum, *columns.reach)
+    return LevelCurves(problem, replace(place, minimum=linear.minimum), solved, at, places)
 
 
 @dataclass(frozen=True)
@@ -206,51 +218,51 @@ def _smoothness(problem: Problem, columns: _Columns) -> float:
     return float(PENALTIES[int(np.where(left > 1, rss / np.maximum(left, 1) ** 2, np.inf).argmin())])
 
 
-def _minimum(problem: Problem, place: _Place, columns: _Columns) -> float:
-    """The place of the lowest point of the curve fitted at these shifts and depths."""
+@dataclass(frozen=True)
+class _Linear:
+    """A fit made linear about a place: weighted columns and target, what is believed of the coefficients, the minimum.
+
+    The columns are those of heights, main effects, curve, moves of shifts and moves of depths.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    penalty: FloatArray
+    towards: FloatArray
+    minimum: float
+
+
+def _linear(problem: Problem, place: _Place, columns: _Columns, smoothness: float) -> _Linear:
     w = problem.root_weights[:, None]
-    x = np.column_stack([problem.levels, problem.main, columns.values * columns.depth[:, None]]) * w
-    penalty = np.zeros((x.shape[1],) * 2)
-    penalty[-SPLINES:, -SPLINES:] = _smoothness(problem, columns) * _roughness()
-    return _lowest(columns, penalized(x, problem.y * w[:, 0], penalty).coefficients[-SPLINES:])
-
-
-def _lowest(columns: _Columns, coefficients: FloatArray) -> float:
-    places = _middle(columns.index)
-    curve = cubic_splines(places, *columns.reach, SPLINES)[0] @ coefficients
-    return float(places[int(curve.argmin())])
-
-
-def _solve(problem: Problem, place: _Place, columns: _Columns, smoothness: float) -> Penalized:
-    """The fit of everything, linear about the place: heights, main effects, curve, moves of shifts and depths."""
-    w = problem.root_weights[:, None]
-    curve = (columns.values - _at(place.minimum, *columns.reach)) * columns.depth[:, None]
-    first = np.column_stack([problem.levels, problem.main])
+    first, y = np.column_stack([problem.levels, problem.main]), problem.y * w[:, 0]
     k = first.shape[1]
-    simple = np.column_stack([first, curve]) * w
-    penalty = np.zeros((simple.shape[1],) * 2)
-    penalty[k:, k:] = smoothness * _roughness()
-    plain = penalized(simple, problem.y * w[:, 0], penalty)
-    c = plain.coefficients[k:]
+    simple = np.column_stack([first, columns.values * columns.depth[:, None]]) * w
+    of_simple = np.zeros((k + SPLINES,) * 2)
+    of_simple[k:, k:] = smoothness * _roughness()
+    coefficients, sigma2 = rough(simple, y, of_simple)
+    c = coefficients[k:]
+    places = _middle(columns.index)
+    minimum = float(places[int((cubic_splines(places, *columns.reach, SPLINES)[0] @ c).argmin())])
+    curve = columns.values - _at(minimum, *columns.reach)
     moves = -(columns.slopes @ c * columns.depth)[:, None] * problem.shifts
-    deeper = (curve / columns.depth[:, None] @ c)[:, None] * problem.levels
-    x = np.column_stack([simple, moves * w, deeper * w])
-    full = np.zeros((x.shape[1],) * 2)
-    full[: len(penalty), : len(penalty)] = penalty
-    start = len(penalty)
-    believed = np.zeros(x.shape[1])
+    deeper = (curve @ c)[:, None] * problem.levels
+    x = np.column_stack([first, curve * columns.depth[:, None], moves, deeper]) * w
     spreads = np.concatenate([np.full(moves.shape[1], SHIFT_SPREAD), np.full(deeper.shape[1], DEPTH_SPREAD)])
-    full[start:, start:] = np.diag(plain.sigma2 / spreads**2)
-    believed[start:] = -np.concatenate([place.theta, place.depth - 1])
-    return penalized(x, problem.y * w[:, 0], full, believed)
+    penalty = np.zeros((x.shape[1],) * 2)
+    penalty[: k + SPLINES, : k + SPLINES] = of_simple
+    penalty[k + SPLINES :, k + SPLINES :] = np.diag(sigma2 / spreads**2)
+    towards = np.concatenate([np.zeros(k + SPLINES), -place.theta, 1 - place.depth])
+    return _Linear(x, y, penalty, towards, minimum)
 
 
-def _moved(problem: Problem, place: _Place, solved: Penalized) -> _Place:
+def _moved(place: _Place, coefficients: FloatArray) -> _Place:
     """The place after one step, at most 1.5 nats for a shift and half of the common depth for a depth."""
     q, levels = place.theta.size, place.depth.size
-    tail = solved.coefficients[-(q + levels) :]
-    theta = place.theta + np.clip(tail[:q], -1.5, 1.5)
+    tail = np.clip(coefficients[-(q + levels) :], -1.5, 1.5)
     depth = np.clip(place.depth + np.clip(tail[q:], -0.5, 0.5), *DEPTHS)
-    moved = _Place(theta, depth, place.minimum)
-    return replace(moved, minimum=_minimum(problem, moved, _columns(problem, moved)))
+    return _Place(place.theta + tail[:q], depth, place.minimum)
 
+
+def _some(n: int) -> IntArray:
+    """Rows, evenly over all, that do for a search."""
+    return np.unique(np.linspace(0, n - 1, min(n, SEARCHED)).astype(np.int64))

@@ -39,14 +39,9 @@ def penalized(x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatA
     hold the bias of believing it (Wahba 1983; Nychka 1988). The robust one takes each residual for the scatter at its
     place, enlarged by its leverage (HC2, MacKinnon & White 1985). What x does not determine has coefficient 0.
     """
-    gram = x.T @ x + penalty
-    size = np.sqrt(np.maximum(np.diag(gram), 1e-300))
-    values, vectors = np.linalg.eigh(gram / np.outer(size, size))
-    kept = values > 1e-10 * max(float(values[-1]), 1e-300)
-    half = vectors[:, kept] / np.sqrt(values[kept]) / size[:, None]
+    half = _root_of_inverse(x.T @ x + penalty)
     inverse = half @ half.T
-    right = x.T @ y if towards is None else x.T @ y + penalty @ towards
-    coefficients = inverse @ right
+    coefficients = inverse @ (x.T @ y if towards is None else x.T @ y + penalty @ towards)
     residual = y - x @ coefficients
     leverage = ((x @ half) ** 2).sum(axis=1)
     dof = max(float(y.size - leverage.sum()), 1.0)
@@ -54,3 +49,23 @@ def penalized(x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatA
     scores = x * (residual / np.sqrt(1 - np.minimum(leverage, LARGEST_LEVERAGE)))[:, None]
     robust = inverse @ (scores.T @ scores + sigma2 * penalty) @ inverse
     return Penalized(coefficients, sigma2 * inverse, robust, residual, leverage, sigma2, dof)
+
+
+def rough(
+    x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatArray | None = None
+) -> tuple[FloatArray, float]:
+    """The coefficients of `penalized` and its sigma², without the errors: for the steps on the way to a fit."""
+    gram, right = x.T @ x, x.T @ y
+    half = _root_of_inverse(gram + penalty)
+    coefficients = half @ (half.T @ (right if towards is None else right + penalty @ towards))
+    rss = float(y @ y - 2 * coefficients @ right + coefficients @ gram @ coefficients)
+    dof = max(float(y.size - ((gram @ half) * half).sum()), 1.0)
+    return coefficients, max(rss, 1e-12 * float(y @ y)) / dof
+
+
+def _root_of_inverse(gram: FloatArray) -> FloatArray:
+    """A root of the inverse of a symmetric matrix, (p, rank), in the directions that it determines."""
+    size = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    values, vectors = np.linalg.eigh(gram / np.outer(size, size))
+    kept = values > 1e-10 * max(float(values[-1]), 1e-300)
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]) / size[:, None])
