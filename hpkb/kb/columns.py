@@ -2,8 +2,8 @@
 
 Left out are: what does not vary (it is *fixed*); text that names a run rather than a setting (more than 20 levels, or
 another one for each run); a column that repeats another one (`micro_batch_size` without accumulation), but not one of
-two settings of their own that always changed together; and a setting of one optimizer that takes a single value there,
-because the optimizer says it already.
+two settings of their own that always changed together; a setting of one optimizer that takes a single value there,
+because the optimizer says it already; and the number of parameters where depth, width and the like say it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _MOST_LEVELS = 20
 _WIDE = 20.0  # a positive number of unknown meaning whose largest value is this many times its smallest is logarithmic
 _DIGITS = 7  # what single precision keeps: 0.1 and 0.10000000149 are one setting
 _ABSENT = frozenset({"", "none", "null", "nan", "n/a", "auto", "default"})
+_ARCHITECTURE = frozenset({"depth", "width", "normalization", "residual", "activation", "model"})
 _ORDER = {name.name: rank for rank, name in enumerate(NAMES)}
 
 
@@ -67,7 +68,7 @@ def varying(columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
     for candidate in sorted((c for c in columns if c.n_levels > 1 and not _names_runs(c)), key=lambda c: c.rank):
         if not any(_repeats(candidate, c) and not _both_scientific(candidate, c) for c in kept):
             kept.append(candidate)
-    return [c for c in kept if not _follows_from_category(c, kept)], fixed
+    return [c for c in kept if not (_follows_from_category(c, kept) or _follows_from_architecture(c, kept))], fixed
 
 
 def _both_scientific(candidate: Column, other: Column) -> bool:
@@ -170,6 +171,15 @@ def _follows_from_category(candidate: Column, columns: Sequence[Column]) -> bool
         return False
     categories = (c for c in columns if c.scale == "category" and c.name != candidate.name)
     return any(_is_scientific(c) and _function_of(candidate.codes, c.codes) for c in categories)
+
+
+def _follows_from_architecture(candidate: Column, columns: Sequence[Column]) -> bool:
+    """Whether it is the number of parameters, and one and the same wherever the model is built alike."""
+    shape = [c.codes for c in columns if c.name in _ARCHITECTURE]
+    if candidate.name != "parameter_count" or not shape:
+        return False
+    shapes = np.unique(np.column_stack(shape), axis=0, return_inverse=True)[1].reshape(-1)
+    return _function_of(candidate.codes, shapes.astype(np.int64))
 
 
 def _is_scientific(category: Column) -> bool:
