@@ -90,6 +90,10 @@ def open_source(uri: str) -> Source:
         from hpkb.sources.mlflow_http import MlflowHttp
 
         return MlflowHttp(uri)
+    if uri.partition("://")[0].lower() == "databricks":
+        from hpkb.sources.mlflow_databricks import MlflowDatabricks
+
+        return MlflowDatabricks(uri)
     if uri.partition("://")[0].lower().partition("+")[0] == "postgresql":
         from hpkb.sources.mlflow_postgres import MlflowPostgres
 
@@ -107,12 +111,21 @@ def open_source(uri: str) -> Source:
         from hpkb.sources.mlflow_files import MlflowFiles
 
         return MlflowFiles(folder)
-    known = (
-        "an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
+    raise SourceError(f"Cannot read runs from '{without_password(uri)}'. {_what_else(Path(uri.removeprefix('file://')))}")
+
+
+def _what_else(place: Path) -> str:
+    """What to give instead of what is no store."""
+    for name in ("mlflow.db", "mlruns"):
+        if (place / name).exists():
+            return f"There is a store in it: {place / name}"
+    if place.exists():
+        return "It is no MLflow store; a table, an Optuna, W&B or TensorBoard folder comes in with: hpkb import"
+    return (
+        "Give an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
         "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE "
         "or mysql://USER@HOST/DATABASE"
     )
-    raise SourceError(f"Cannot read runs from '{without_password(uri)}'. Give {known}")
 
 
 def _sqlite_store(path: Path) -> Source:

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from hpkb.errors import SourceError
 from hpkb.sources.history_plan import LIMIT, Group, HistoryPlan, Page
 from hpkb.sources.mlflow import MlflowStore
-from hpkb.sources.rest import RestError, RestServer
+from hpkb.sources.rest import JsonServer, RestError, RestServer
 from hpkb.sources.searched_runs import SearchedRuns, integer, number
 
 _API = "api/2.0/mlflow/"
@@ -39,9 +39,9 @@ class MlflowHttp(MlflowStore):
 
     kind = "mlflow_http"
 
-    def __init__(self, uri: str, threads: int = 8) -> None:
+    def __init__(self, uri: str, threads: int = 8, server: JsonServer | None = None) -> None:
         super().__init__()
-        self._server, self._threads = RestServer(uri, threads), threads
+        self._server, self._threads = server or RestServer(uri, threads), threads
         self.through_server = self._download
         self.name = self._server.address
         self._has_bulk = True

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
@@ -36,6 +36,24 @@ class RestError(SourceError):
     def __init__(self, message: str, status: int, code: str = "") -> None:
         super().__init__(message)
         self.status, self.code = status, code
+
+
+class JsonServer(Protocol):
+    """What answers requests with JSON, and gives out files; `address` is without credentials."""
+
+    address: str
+
+    def get(self, path: str, parameters: Any, retries: int | None = None) -> dict[str, Any]:
+        """Returns the answer to a GET; raises RestError for a refusal, SourceError where none comes."""
+
+    def post(self, path: str, body: Mapping[str, Any], retries: int | None = None) -> dict[str, Any]:
+        """Returns the answer to a POST."""
+
+    def download(self, path: str, file: Path) -> None:
+        """Writes the content at a path to a file."""
+
+    def close(self) -> None:
+        """Lets go of the connections."""
 
 
 class RestServer:
@@ -122,7 +140,7 @@ class RestServer:
                 ValueError,
                 OSError,
             ) as trouble:
-                error = SourceError(f"Cannot read '{self.address}': {_reason(trouble)}.")
+                error = SourceError(f"Cannot read '{self.address}': {_reason(trouble)}")
                 if not _passes(trouble):
                     raise error from None
             pause = self._backoff * 2**attempt * random.uniform(0.5, 1.5)
@@ -197,16 +215,16 @@ def _passes(trouble: Exception) -> bool:
 
 
 def _reason(trouble: Exception) -> str:
-    """What is wrong, in words; the library's own would show the whole request."""
+    """What is wrong, in a sentence; the library's own would show the whole request."""
     if isinstance(trouble, requests.exceptions.SSLError):
-        return "its certificate does not hold; name it with MLFLOW_TRACKING_SERVER_CERT_PATH"
+        return "its certificate does not hold; name it with MLFLOW_TRACKING_SERVER_CERT_PATH."
     if isinstance(trouble, requests.exceptions.ProxyError):
-        return "the proxy of HTTP_PROXY or HTTPS_PROXY does not answer"
+        return "the proxy of HTTP_PROXY or HTTPS_PROXY does not answer."
     if isinstance(trouble, requests.exceptions.ConnectTimeout | requests.exceptions.ReadTimeout):
-        return "it does not answer in time (MLFLOW_HTTP_REQUEST_TIMEOUT)"
+        return "it does not answer in time (MLFLOW_HTTP_REQUEST_TIMEOUT)."
     if isinstance(trouble, requests.exceptions.ConnectionError | requests.exceptions.ChunkedEncodingError):
         return "the connection fails; is the server running?"
-    return f"the request cannot be sent ({type(trouble).__name__})"
+    return f"the request cannot be sent ({type(trouble).__name__})."
 
 
 def _error_code(response: requests.Response) -> str:

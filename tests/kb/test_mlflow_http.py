@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -357,8 +358,10 @@ def _listening(answer: bytes) -> Iterator[str]:
                     # a close with the rest of the request unread resets the connection, and the
                     # answer may be lost with it: read until the client hangs up
                     connection.shutdown(socket.SHUT_WR)
-                    while connection.recv(65536):
-                        pass
+                    connection.settimeout(0.5)  # one that keeps the connection has read the answer
+                    with suppress(TimeoutError):
+                        while connection.recv(65536):
+                            pass
 
         thread = threading.Thread(target=serve)
         thread.start()
