@@ -126,10 +126,10 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         if source is None and settings.objective:
             set_objective(connection, parse_objective(settings.objective))
         sweeps = load_sweeps(connection)
-        _check_comparable(sweeps, ingested.source if ingested else str(settings.kb))
         base = KnowledgeBase(connection)
-        if settings.dry_run:
+        if settings.dry_run:  # also where nothing can be compared: how runs are grouped may be the reason
             raise _DryRun(_report(base, ingested, sweeps, settings))
+        _check_comparable(sweeps, ingested.source if ingested else str(settings.kb))
         made_with = _made_with(connection, settings, sweeps)
         if base.meta.get(_ANALYSIS) != made_with:
             _mine_and_save(base, sweeps, settings, say)
@@ -168,9 +168,9 @@ def _check_comparable(sweeps: Sequence[Sweep], where: str) -> None:
         return
     runs = sum(sweep.n_runs for sweep in sweeps)
     known = f"{runs} finished run{'' if runs == 1 else 's'}" if runs else "no finished run with an objective"
-    raise SourceError(
-        f"Nothing to compare in '{where}': {known}, and no task has two. Try: hpkb log -- python train.py"
-    )
+    grouped = "hpkb analyze --dry-run, which shows how they are grouped"
+    what_next = grouped if runs > 1 else "hpkb log -- python train.py"
+    raise SourceError(f"Nothing to compare in '{where}': {known}, and no task has two. Try: {what_next}")
 
 
 _STATES = """-- One row per run: which state of it the knowledge base holds, curves and facts included.

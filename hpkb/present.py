@@ -96,7 +96,9 @@ def analysis(report: AnalysisReport, format_: str) -> str:
         lines.append(f"{_count(sum(report.verdicts.values()), 'finding')}: {counts}")
     if report.handbook:
         lines.append(f"Handbook: {report.handbook / 'index.html'}")
-    return "\n".join([*lines, *(names(report) if report.dry_run else _open_questions(report.questions))])
+    if report.dry_run:
+        return "\n".join([*lines, *names(report), "", "Dry run: nothing was written."])
+    return "\n".join([*lines, *_open_questions(report.questions)])
 
 
 def names(report: AnalysisReport) -> list[str]:

@@ -138,7 +138,7 @@ def ingest(
         source.name, counts.get("new", 0), counts.get("changed", 0), counts.get("removed", 0),
         counts.get("unchanged", 0), points, tuple(task.task for task in shown if task.objective),
         tuple(task.task for task in shown if not task.objective),
-        tuple(f"{count:,} {what}" for what, count in source.notes().items()), shown,
+        _altered(source), shown,
     )  # fmt: skip
 
 
@@ -161,8 +161,14 @@ def _compare(
     counts = dict(connection.execute(_COUNTS).fetchall())
     if not counts:
         where = f"experiment '{experiments[0]}'" if experiments else f"'{source.name}'"
-        raise SourceError(_no_runs(where, experiments[0] if experiments else "NAME", source.experiments()))
+        what = "; ".join([where, *_altered(source)])  # a run that is left out as damaged is the reason
+        raise SourceError(_no_runs(what, experiments[0] if experiments else "NAME", source.experiments()))
     return counts
+
+
+def _altered(source: Source) -> tuple[str, ...]:
+    """What had to be altered or left out on the way, a sentence each."""
+    return tuple(f"{count:,} {what}" for what, count in source.notes().items())
 
 
 def _no_runs(where: str, experiment: str, known: Sequence[str]) -> str:

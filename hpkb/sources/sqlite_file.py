@@ -156,6 +156,8 @@ def _header(path: Path) -> bytes:
             header = file.read(100)
     except FileNotFoundError:
         what_next = "Give another with --tracking-uri, or make one: hpkb log -- CMD"
+        if (beside := path.with_name("mlruns")).is_dir():
+            what_next = f"Beside it is MLflow's older kind of store: --tracking-uri {beside}"
         raise SourceError(f"No store at '{path}'. {what_next}") from None
     except OSError as error:
         raise SourceError(f"Cannot read '{path}': {error.strerror}.") from None

@@ -18,7 +18,10 @@ from hpkb.kb import IngestReport, connect, ingest, ingest_into, load_sweeps, wri
 from hpkb.sources import open_source
 from tests.kb.rawstore import RawStore
 
-TABLES = ("tasks", "runs", "hyperparameters", "splits", "hardware", "curves", "curve_features", "run_matrix")
+TABLES = (
+    "tasks", "runs", "hyperparameters", "splits", "hardware", "curves", "curve_features", "generalization_gaps",
+    "run_matrix",
+)  # fmt: skip
 
 
 def analyze(store: RawStore, kb: Path, experiments: Sequence[str] = (), objective: str | None = None) -> IngestReport:
@@ -66,7 +69,7 @@ def test_everything_is_read_once(store: RawStore, tmp_path: Path) -> None:
 
 
 def test_incremental_equals_rebuilt(store: RawStore, tmp_path: Path) -> None:
-    """Runs that are added, go on, end, get a tag, are deleted or renamed: the file that grew is the file built anew."""
+    """Runs added, going on, ending, tagged, deleted, undeleted, renamed: the file that grew is the file built anew."""
     grown, draw = tmp_path / "grown.duckdb", random.Random(3)
     runs = some_runs(store, 8)
     for round_ in range(5):
@@ -75,6 +78,7 @@ def test_incremental_equals_rebuilt(store: RawStore, tmp_path: Path) -> None:
         runs += some_runs(store, 3, draw.choice(["digits", "text"]), seed=round_)
         store.log(draw.choice(runs), "val_loss", [draw.random()], first_step=3 + round_, time=2_000 + round_)
         store.log(draw.choice(runs), "val_acc", [0.5, draw.random()], first_step=-2, time=5_000 + round_)
+        store.execute("UPDATE runs SET lifecycle_stage = 'active' WHERE run_uuid = ?", (draw.choice(runs),))
         store.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", (draw.choice(runs),))
         store.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", (draw.choice(runs),))
         tag = "INSERT OR REPLACE INTO tags (key, value, run_uuid) VALUES ('hpkb.task', 'other', ?)"
@@ -87,16 +91,21 @@ def test_incremental_equals_rebuilt(store: RawStore, tmp_path: Path) -> None:
     assert contents(grown) == contents(rebuilt)
 
 
-def test_a_deleted_run_goes_and_a_deleted_experiment_too(store: RawStore, tmp_path: Path) -> None:
+def test_a_deleted_run_goes_and_a_deleted_experiment_too_and_both_come_back(store: RawStore, tmp_path: Path) -> None:
     kb = tmp_path / "kb.duckdb"
     runs = some_runs(store, 3) + some_runs(store, 2, "text")
     analyze(store, kb)
+    before = contents(kb)
     store.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", (runs[0],))
     store.execute("UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = 'text'")
     assert counts(analyze(store, kb)) == (0, 0, 3, 2)
     left = rows(kb, "SELECT run_id FROM curves UNION SELECT run_id FROM hyperparameters")
     assert {run for (run,) in left} == set(runs[1:3])
     assert rows(kb, "SELECT task_id FROM tasks") == [("digits",)]
+    for table in ("runs", "experiments"):
+        store.execute(f"UPDATE {table} SET lifecycle_stage = 'active'")
+    assert counts(analyze(store, kb)) == (3, 0, 0, 2)
+    assert contents(kb) == before
 
 
 def test_experiments_are_brought_in_one_by_one(store: RawStore, tmp_path: Path) -> None:
