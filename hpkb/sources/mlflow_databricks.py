@@ -8,6 +8,7 @@ sent and tried again, by MLflow. Where Databricks has no endpoint for many runs 
 from __future__ import annotations
 
 import configparser
+import importlib
 import json
 import logging
 import os
@@ -65,11 +66,11 @@ class ClientServer:
 
     def _ask(self, method: str, path: str, retries: int | None, **content: Any) -> requests.Response:
         from mlflow.exceptions import MlflowException
-        from mlflow.utils.rest_utils import http_request
 
+        client: Any = importlib.import_module("mlflow.utils.rest_utils")
         tries = _RETRIES if retries is None else retries
         try:
-            response: requests.Response = http_request(
+            response: requests.Response = client.http_request(
                 self._credentials, f"/{path}", method, max_retries=tries, raise_on_status=False, **content
             )
         except (MlflowException, requests.RequestException, OSError, ValueError) as error:
@@ -82,7 +83,7 @@ class ClientServer:
 def _credentials(uri: str) -> Any:
     """What MLflow's client needs to speak to the workspace."""
     try:
-        from mlflow.utils.databricks_utils import get_databricks_host_creds
+        client: Any = importlib.import_module("mlflow.utils.databricks_utils")
     except ImportError:
         raise SourceError(f"'{uri}' is read through MLflow's client: pip install mlflow-skinny") from None
     _check_answers(uri)
@@ -90,7 +91,7 @@ def _credentials(uri: str) -> Any:
     for name in ("mlflow.utils.databricks_utils", "databricks.sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        found: Any = get_databricks_host_creds(uri)  # type: ignore[no-untyped-call]
+        found = client.get_databricks_host_creds(uri)
     except Exception:  # every way to prove who one is has errors of its own
         raise SourceError(f"No credentials for '{uri}'. {_CREDENTIALS}") from None
     if not found.host:
