@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpkb.findings import Finding, evidence
+from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
 from hpkb.stats import noise
 from hpkb.stats.design import hopeless, near, results
@@ -160,7 +160,7 @@ def noise_against_settings(sweep: Sweep) -> Finding:
             "configurations were repeated, or all are alike."  # fmt: skip
         return _finding(sweep, (), "effect_over_noise", claim, "insufficient")
     estimate, low, high = (math.sqrt(x) for x in (ratio.ratio, ratio.low, ratio.high))
-    said = f"the settings that were tried move {metric} {estimate:.2g} [{low:.2g}, {high:.2g}] times as much as seeds do"
+    said = f"the settings tried move {metric} {estimate:.2g} [{low:.2g}, {high:.2g}] times as far as seeds"
     common: dict[str, Any] = {
         "estimate": estimate, "low": low, "high": high, "unit": "seed noise",
         "claim_if_insufficient": f"Whether settings or seeds move {metric} more is not settled: {said}.",
@@ -248,8 +248,8 @@ def _typed(h: Hyperparameter, x: float) -> float:
     return 0.0 if (h.values == 0).any() and x < np.log(smallest) - 1e-9 else float(np.exp(x))
 
 
-def _finding(sweep: Sweep, names: tuple[str, ...], quantity: str, claim: str, verdict: str, **more: Any) -> Finding:
+def _finding(sweep: Sweep, names: tuple[str, ...], quantity: str, claim: str, verdict: Verdict, **more: Any) -> Finding:
     return Finding(
         miner="design", hyperparameters=names, quantity=quantity, claim=claim,
-        verdict=verdict, **more, **evidence(sweep),  # type: ignore[arg-type]
+        verdict=verdict, **more, **evidence(sweep),
     )  # fmt: skip

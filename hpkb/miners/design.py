@@ -37,10 +37,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from hpkb.findings import Finding, evidence
+from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
 from hpkb.miners._design import (
     around_the_best,
@@ -87,10 +88,10 @@ def _coverage(sweep: Sweep, at: Sweep) -> Iterator[Finding]:
     yield _overall(sweep, {name: known for name, known in covers.items() if known})
 
 
-def _finding(sweep: Sweep, names: tuple[str, ...], quantity: str, claim: str, verdict: str, **more: object) -> Finding:
+def _finding(sweep: Sweep, names: tuple[str, ...], quantity: str, claim: str, verdict: Verdict, **more: Any) -> Finding:
     return Finding(
         miner="design", hyperparameters=names, quantity=quantity, claim=claim,
-        verdict=verdict, **more, **evidence(sweep),  # type: ignore[arg-type]
+        verdict=verdict, **more, **evidence(sweep),
     )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def _of_number(sweep: Sweep, h: Hyperparameter, known: Cover) -> Finding:
     figure = {"kind": "coverage", "gaps": [gap] if known.is_hole else [], "widest": gap,
               "expected": known.expected, "discrepancy": known.discrepancy}  # fmt: skip
     caveats = ("its values were chosen from a list",) if known.is_list else ()
-    verdict = "insufficient" if known.is_hole else "rejected"
+    verdict: Verdict = "insufficient" if known.is_hole else "rejected"
     return _finding(sweep, (h.name,), "coverage", claim, verdict, estimate=known.share, unit="share of cells",
                     figure=figure, caveats=caveats)  # fmt: skip
 
@@ -175,7 +176,7 @@ def _overall(sweep: Sweep, covers: dict[str, Cover]) -> Finding:
         claim = f"The design covers {share:.0%} of the ranges that were tried (a random design: {expected:.0%})."
     figure = {"kind": "forest", "x": {"label": "share of cells with a configuration"}, "rows": rows,
               "references": [{"label": "random design", "value": expected}]} if covers else {}  # fmt: skip
-    verdict = "insufficient" if holes or not covers else "rejected"
+    verdict: Verdict = "insufficient" if holes or not covers else "rejected"
     return _finding(sweep, (), "coverage", claim, verdict, estimate=share, unit="share of cells", figure=figure)
 
 
@@ -211,12 +212,12 @@ def _no_aliases(sweep: Sweep, aliases: Aliases) -> Finding:
     largest = aliases.correlation[pair] if pair else 0.0
     names = " and ".join(words(name) for name in pair or ())
     closest = f"the closest are {names}, canonical correlation {largest:.2f}" if pair else ""
+    verdict: Verdict = "insufficient"
     number = f"{aliases.condition:.2g}" if np.isfinite(aliases.condition) else "infinite"
     if sweep.n_configurations < FEWEST_CONFIGURATIONS or not np.isfinite(aliases.condition):
-        claim, verdict = "Too few configurations to tell which hyperparameters can be told apart.", "insufficient"
+        claim = "Too few configurations to tell which hyperparameters can be told apart."
     elif largest >= CLOSE:
         claim = f"Not all hyperparameters are easily told apart: {closest} (condition number {number})."
-        verdict = "insufficient"
     else:
         claim = f"All hyperparameters can be told apart: {closest or 'no two vary'} (condition number {number})."
         verdict = "rejected"

@@ -77,7 +77,7 @@ SELECT p.run_id, p.name, p.value, 'param' AS origin FROM params p JOIN wanted US
 
 _HARDWARE = """-- One row per run and fact.
 SELECT t.run_id, t.name, t.value FROM tags t JOIN wanted USING (run_id)
-WHERE regexp_matches(t.name, '^hpkb\\.(hw|code|env|energy_joules|split\\.overlap)(\\.|$)')
+WHERE regexp_matches(t.name, '^hpkb\\.(hw|code|env|energy_joules|split\\.overlap|split\\.leakage)(\\.|$)')
     OR t.name = 'mlflow.source.git.commit'"""
 
 # MLflow's digest is of the first 10,000 rows only, so the one that capture took of the data goes before it. One of a

@@ -112,7 +112,8 @@ def _parts(y: FloatArray, group: IntArray, cell: IntArray) -> _Parts | None:
         return _Parts(taken * scale, np.asarray(squares, dtype=np.float64), degrees, sizes - 1.0, size)
     columns = (away, squares, sizes - 1.0)
     of_unit = [np.asarray(np.bincount(unit, weights=column), dtype=np.float64) for column in columns]
-    return _Parts(of_unit[0], of_unit[1], np.bincount(unit) - 1.0, of_unit[2], size)
+    levels = np.asarray(np.bincount(unit), dtype=np.float64)
+    return _Parts(of_unit[0], of_unit[1], np.asarray(levels - 1, dtype=np.float64), of_unit[2], size)
 
 
 def _cut(parts: _Parts, d1: float, d2: float) -> float:
