@@ -13,6 +13,7 @@ Points = Sequence["tuple[float, float]"]
 
 _ROUNDING = 1.5e-6  # of the largest rate: a rate kept as a 32-bit tensor and read with seven digits
 _SAMPLE = 40  # points that a fit looks at; the curve is then held against all
+_COARSE = 12  # of those that the search for a number looks at, again and again
 _ENDS_NEAR = 1.1  # steps: how far the formula's own beginning may be from the first point of its curve
 
 
@@ -84,16 +85,16 @@ def cosine(points: Points, rising: bool = False) -> Optional[Curve]:
     if len(points) < 6:
         return None
     origin, span = points[0][0], points[-1][0] - points[0][0]
-    sample = _sample(points)
+    coarse = _sample(points, _COARSE)
 
-    def solved(half_waves: float) -> tuple[float, list[float]]:
+    def solved(half_waves: float, sample: Points = coarse) -> tuple[float, list[float]]:
         omega = math.pi * half_waves / span
         rows = [(1.0, math.cos(omega * (k - origin)), math.sin(omega * (k - origin))) for k, _ in sample]
         return _least_squares(rows, [rate for _, rate in sample])
 
     half_waves = _smallest(lambda h: solved(h)[0], [0.1 * i for i in range(2, 13)])
     omega = math.pi * half_waves / span
-    middle, a, b = solved(half_waves)[1]
+    middle, a, b = solved(half_waves, _sample(points))[1]
 
     def at(k: float) -> float:
         return middle + a * math.cos(omega * (k - origin)) + b * math.sin(omega * (k - origin))
@@ -114,15 +115,15 @@ def polynomial(points: Points, ends: float) -> Optional[Curve]:
     if len(points) < 6:
         return None
     origin, span = points[0][0], points[-1][0] - points[0][0]
-    sample = _sample(points)
+    coarse = _sample(points, _COARSE)
     for length in dict.fromkeys((span, span + 1, span + 2, ends - 1, ends, ends + 1)):
 
-        def solved(power: float, length: float = length) -> tuple[float, list[float]]:
+        def solved(power: float, sample: Points = coarse, length: float = length) -> tuple[float, list[float]]:
             wave = _power_of_rest(origin, length, power, 0.0, 1.0)
             return _least_squares([(1.0, wave(k)) for k, _ in sample], [rate for _, rate in sample])
 
         power = _smallest(lambda power: solved(power)[0], [1.3**i for i in range(-6, 9)])
-        final, height = solved(power)[1]
+        final, height = solved(power, _sample(points))[1]
 
         at = _power_of_rest(origin, length, power, final, height)
         if final >= -_ROUNDING * height and meets(points, at):
@@ -138,11 +139,11 @@ def _power_of_rest(start: float, length: float, power: float, final: float, heig
     return at
 
 
-def _sample(points: Points) -> Points:
+def _sample(points: Points, n: int = _SAMPLE) -> Points:
     """Returns some of the points, evenly over their number, the first and the last among them."""
-    if len(points) <= _SAMPLE:
+    if len(points) <= n:
         return points
-    return [points[round(i * (len(points) - 1) / (_SAMPLE - 1))] for i in range(_SAMPLE)]
+    return [points[round(i * (len(points) - 1) / (n - 1))] for i in range(n)]
 
 
 def _smallest(function: Callable[[float], float], grid: Sequence[float]) -> float:
