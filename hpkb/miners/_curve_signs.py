@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpkb.miners._curves import Watched
-from hpkb.stats.curve_shape import RISE, SURE, Shapes, rises_between, shapes, underfits
+from hpkb.stats.curve_shape import RISE, SURE, Shapes, rises_between, shapes, stuck, underfits
 from hpkb.sweep import BoolArray, FloatArray, Sweep
 
 #: Of each sign, which runs show it and of which runs that is known, (n_runs,) each.
@@ -91,13 +91,13 @@ def _of_curves(curve: Shapes, training: Shapes | None) -> Shown:
         "early_best_share": (curve.early, known),
         "late_noise_share": (curve.noisy, known),
         "unstable_share": ((training or curve).unstable | curve.unstable, known),
-        "plateau_share": (curve.flat, known),
+        "plateau_share": (stuck(curve), known),
+        "saturated": (curve.flat & ~stuck(curve), known),
     }
     if training is not None:
         under, _ = underfits(training)
         found |= {
             "underfit_share": (under & ~found["overfit_share"][0], training.known),
-            "saturation_share": (curve.flat & training.flat, known & training.known),
             "training_rising_share": (training.turns, training.known),
         }
     return found
@@ -119,8 +119,8 @@ _WORDS = {
     "early_best_share": "best at {best:.0%} of the run, worse after it",
     "late_noise_share": "late noise: values scatter by {scatter:.0%} of its way",
     "unstable_share": "{spikes:.0f} spikes",
-    "plateau_share": "no change over the second half",
-    "saturation_share": "no change in training either",
+    "plateau_share": "stands still over the second half, above what other runs reach",
+    "saturated": "saturated: no change over the second half",
     "training_rising_share": "training ends {training_rise:.0%} of its way above its best",
     "clipped_step_share": "{clipped:.0%} of the steps clipped",
 }

@@ -69,8 +69,7 @@ SIGNS = (
     _Sign("early_best_share", "have their best step in the first tenth and get worse after it"),
     _Sign("late_noise_share", "scatter widely from one evaluation to the next at their end", NOISY),
     _Sign("unstable_share", "have spikes"),
-    _Sign("plateau_share", "stand still over their second half"),
-    _Sign("saturation_share", "stand still in training as well as validation"),
+    _Sign("plateau_share", "stand still over their second half at a level that others leave below"),
     _Sign("training_rising_share", "end with their training worse than it was"),
     _Sign("clipped_step_share", "have over half of their steps clipped"),
 )

@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtr
+from scipy.special import bdtrc, ndtr, stdtr
 
 from hpkb.stats.curves import MOST_WINDOWS, Panel, Windows, noise, row_medians, windows
 from hpkb.sweep import BoolArray, FloatArray, IntArray
 
 FALSE_ALARMS = 0.02  # of the runs of a clean sweep, at most, for each sign
 SURE = 0.005  # the p-value below which a run shows a sign
+SIGNS_DIFFER = 0.001  # the p-value at which more curves fall than rise
 NOISY = 0.05  # the same of late noise, which few points tell badly: its false alarms are as many
 FEWEST_POINTS = 10
 RISE = 0.03  # of the curve's height, that counts as turning for the worse
@@ -26,6 +27,7 @@ NOISE, SMALL_NOISE = 0.03, 0.015  # of the height, from one point to the next: n
 EARLY = 0.1  # of the run
 SPIKE, SPIKES = 7.0, 3  # usual changes that make one; how many make a run unstable
 UNDERFIT = 0.5  # of the way that others went
+STUCK = 0.1  # of a curve's height, above what others reach
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def shapes(curves: Panel) -> Shapes:
         rise_p = np.minimum(1, w * _upper(rise / (error * sides), cut.degrees))
         learned = known & (w * _upper(fall, cut.degrees) <= SURE)
         fallen = known & (_upper((start - end) / np.hypot(cut.point, cut.error), cut.degrees) <= SURE)
+        fallen |= known & _most_fall((start - end)[known])
         gain_p = np.where(going_on, _upper((gain - SMALL_GAIN) / gain_error, cut.degrees), 1.0)
         late, changes = noise(curves, 0.75)
         scatter, scatter_error = late / height, 1.65 / np.sqrt(np.maximum(changes, 1))
@@ -144,11 +147,20 @@ def underfits(training: Shapes) -> tuple[BoolArray, FloatArray]:
     if known.sum() < FEWEST_POINTS:
         return np.zeros_like(known), way
     start, goal = float(np.median(training.start[known])), float(np.quantile(training.end[known], 0.1))
-    if not start > goal:
+    if not start - goal > 4 * float(np.median(training.error[known] * training.height[known])):
         return np.zeros_like(known), way
     way = np.where(known, (start - training.end) / (start - goal), np.nan)
     error = training.error * training.height / (start - goal)
     return known & (way + 3 * error < UNDERFIT), way
+
+
+def stuck(curve: Shapes) -> BoolArray:
+    """Which runs stand still over their second half well above the level that the best tenth of the runs end at."""
+    known = curve.known
+    if known.sum() < FEWEST_POINTS:
+        return np.zeros_like(known)
+    goal = float(np.quantile(curve.end[known], 0.1))
+    return np.asarray(curve.flat & (curve.end - 3 * curve.error * curve.height > goal + STUCK * curve.height))
 
 
 def _two(w: IntArray) -> IntArray:
@@ -192,6 +204,11 @@ def _least(heights: FloatArray) -> float:
     """The least height to hold a departure against: half of the median one, so that a run that did nothing has none."""
     usable = heights[heights > 0]
     return float(np.median(usable)) / 2 if usable.size else 1.0
+
+
+def _most_fall(falls: FloatArray) -> bool:
+    """Whether curves fall as a rule, by a sign test: their heights are then no noise, whatever one run's noise is."""
+    return bool(falls.size) and float(bdtrc(int((falls > 0).sum()) - 1, falls.size, 0.5)) <= SIGNS_DIFFER
 
 
 def _upper(t: FloatArray, degrees: FloatArray) -> FloatArray:

@@ -179,16 +179,16 @@ def _wander(level: FloatArray, number: IntArray) -> FloatArray:
 
 
 def _medians(run: IntArray, window: IntArray, value: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
-    """The median of the values of each run and window, and how many there are, (n, MOST_WINDOWS) each."""
+    """The median of the values of each run and window, and how many there are, (n, MOST_WINDOWS) each.
+
+    The values stand in the order of runs and windows.
+    """
     key = run * MOST_WINDOWS + window
-    order = np.lexsort((value, key))
     size = np.bincount(key, minlength=n * MOST_WINDOWS)
-    begin = np.cumsum(size) - size
-    ordered = np.append(value[order], np.nan)
-    low, high = ordered[begin + np.maximum((size - 1) // 2, 0)], ordered[begin + size // 2 * (size > 0)]
-    middle = np.where(size > 0, (low + high) / 2, np.nan)
+    apart = np.full((size.size, max(int(size.max(initial=0)), 1)), np.nan)
+    apart[key, np.arange(key.size) - (np.cumsum(size) - size)[key]] = value
     shape = (n, MOST_WINDOWS)
-    return middle.reshape(shape), size.reshape(shape).astype(float)
+    return row_medians(apart).reshape(shape), size.reshape(shape).astype(float)
 
 
 def by_configuration(values: FloatArray, configuration: IntArray) -> FloatArray:
