@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from hpkb.stats.effects import design_block
 from hpkb.stats.level_curves import LevelCurves, Problem, fit, search
-from hpkb.stats.penalized import Penalized, penalized
+from hpkb.stats.penalized import Penalized, penalized, tamed
 from hpkb.stats.slopes import Measured
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
@@ -29,13 +29,18 @@ MOVERS = ("optimizer", "batch_size", "weight_decay", "momentum", "beta1", "width
 
 @dataclass(frozen=True)
 class Design:
-    """The configurations of a comparison, and what the fits are made of; `u` is ln learning rate, (n,), or None."""
+    """The configurations of a comparison, and what the fits are made of; `u` is ln learning rate, (n,), or None.
+
+    `along` (n,), where given, is a number whose own effect is asked for: it enters as itself and its square, which are
+    the first main effects, and may move the best learning rate.
+    """
 
     here: Sweep
     at: Measured
     levels: FloatArray
     others: list[Hyperparameter]
     u: FloatArray | None
+    along: FloatArray | None = None
 
     @property
     def root_weights(self) -> FloatArray:
@@ -51,7 +56,8 @@ class Design:
         """The main effects of the others for about that many coefficients."""
         degree = int(np.clip(left // max(len(self.others), 1), 1, HIGHEST_POWER))
         blocks = [design_block(h, self.here, degree) for h in self.others]
-        return np.hstack([np.zeros((self.at.y.size, 0)), *blocks])
+        own = [] if self.along is None else [self.along[:, None], self.along[:, None] ** 2]
+        return np.hstack([np.zeros((self.at.y.size, 0)), *own, *blocks])
 
     @property
     def budget(self) -> int:
@@ -61,7 +67,10 @@ class Design:
         """The plain fits, on both targets; None where they leave too few degrees of freedom."""
         w = self.root_weights[:, None]
         x = np.hstack([self.levels, self._plain_columns]) * w
-        raw, scores = (penalized(x, y * w[:, 0], np.zeros((x.shape[1],) * 2)) for y in self.targets)
+        none = np.zeros((x.shape[1],) * 2)
+        raw, scores = (penalized(x, y * w[:, 0], none) for y in self.targets)
+        y, factor = tamed(self.targets[0], raw.residual / w[:, 0])
+        raw = penalized(x, y * w[:, 0], none).wider(factor) if factor > 1 else raw
         return (raw, scores) if raw.dof >= FEWEST_DEGREES else None
 
     @property
@@ -73,7 +82,7 @@ class Design:
     def _plain_columns(self) -> FloatArray:
         rate = self.here.hyperparameter("learning_rate") if self.u is not None else None
         own = [design_block(rate, self.here, 3 if self.budget > 12 else 2)] if rate is not None else []
-        return np.hstack([*own, self.main(self.budget - 3)])
+        return np.hstack([self.main(self.budget - 3), *own])
 
     def is_aliased(self, plain: Penalized, a: int, b: int) -> bool:
         """Whether the other hyperparameters all but say which of the two levels a configuration has."""
@@ -111,11 +120,24 @@ class Design:
             return None, "the learning rate shows no effect"
         theta = search(problem, JUMP)
         raw, scores = (fit(replace(problem, y=y), theta) for y in self.targets)
-        return (raw, scores), ""
+        return (self._tamed(problem, raw, theta), scores), ""
+
+    def _tamed(self, problem: Problem, raw: LevelCurves, theta: FloatArray) -> LevelCurves:
+        """The fit with what is far out of it drawn in, twice: the first fit follows what it is to be held against."""
+        y = self.targets[0]
+        for _ in range(2):
+            y, factor = tamed(self.targets[0], self.targets[0] - y + raw.fit.residual / self.root_weights)
+            if factor == 1:
+                break
+            raw = fit(replace(problem, y=y), theta)
+            raw = replace(raw, fit=raw.fit.wider(factor))
+        return raw
 
     def _movers(self, left: int) -> tuple[FloatArray, tuple[int, ...]]:
         """The columns of what is known to move the best learning rate, the most important first, while they fit."""
         blocks, jumps, used = [np.zeros((self.at.y.size, 0))], list[int](), 0
+        if self.along is not None:
+            blocks, used = [self.along[:, None]], 1
         for name in MOVERS:
             h = next((h for h in self.others if h.name == name), None)
             block = _mover(h) if h is not None else np.zeros((0, 0))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hpkb.sweep import FloatArray
 
 LARGEST_LEVERAGE = 0.9
+FAR_OUT = 4.0  # standard deviations, by the median absolute residual
+NORMAL_MAD = 0.6745  # the median absolute value of a standard normal variable
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Penalized:
     leverage: FloatArray
     sigma2: float
     dof: float
+
+    def wider(self, factor: float) -> Penalized:
+        """The same with all errors so many times as large."""
+        return replace(self, covariance=self.covariance * factor**2, robust=self.robust * factor**2)
 
     def of(self, contrast: FloatArray) -> tuple[float, float]:
         """The estimate of contrast · coefficients and its error, the larger of the two kinds."""
@@ -49,6 +55,21 @@ def penalized(x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatA
     scores = x * (residual / np.sqrt(1 - np.minimum(leverage, LARGEST_LEVERAGE)))[:, None]
     robust = inverse @ (scores.T @ scores + sigma2 * penalty) @ inverse
     return Penalized(coefficients, sigma2 * inverse, robust, residual, leverage, sigma2, dof)
+
+
+def tamed(y: FloatArray, residual: FloatArray) -> tuple[FloatArray, float]:
+    """y with what is far out of a fit drawn in to where that begins, (n,), and what errors are to be widened by.
+
+    `residual` (n,) is y less the fit. A step of Huber's estimator by pseudo-values (Huber & Ronchetti 2009, section
+    7.6): some runs that failed in their own way do not drown all others. The errors are those of the pseudo-values
+    over the share that was left as it is.
+    """
+    scale = float(np.median(np.abs(residual))) / NORMAL_MAD
+    limit = FAR_OUT * scale
+    out = np.abs(residual) > limit
+    if not scale > 0 or not out.any():
+        return y, 1.0
+    return y - residual + np.clip(residual, -limit, limit), 1 / max(1 - float(out.mean()), 0.5)
 
 
 def rough(
