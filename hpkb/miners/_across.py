@@ -29,14 +29,19 @@ class Across:
 
 
 def combine(asked: Across, findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Yields one finding for each set of hyperparameters and condition that two or more tasks state."""
-    groups: dict[tuple[tuple[str, ...], str], list[Finding]] = {}
+    """Yields one finding for each set of hyperparameters and condition that two or more tasks state in one unit.
+
+    Of several units the one of most tasks is taken: a finding is one answer to one question.
+    """
+    groups: dict[tuple[tuple[str, ...], str, str], list[Finding]] = {}
     for f in findings:
         if f.quantity == asked.quantity and f.task is not None and _known(f, asked):
-            groups.setdefault((f.hyperparameters, f.condition), []).append(f)
-    for group in groups.values():
-        if len(group) > 1:
-            yield _together(asked, group)
+            groups.setdefault((f.hyperparameters, f.condition, f.unit), []).append(f)
+    largest: dict[tuple[tuple[str, ...], str], list[Finding]] = {}
+    for (names, condition, _), group in groups.items():
+        if len(group) > max(len(largest.get((names, condition), [])), 1):
+            largest[names, condition] = group
+    yield from (_together(asked, group) for group in largest.values())
 
 
 def _known(finding: Finding, asked: Across) -> bool:

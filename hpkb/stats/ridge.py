@@ -132,7 +132,7 @@ def _choose(runs: Sweep, knob: str, infeasible: Infeasible) -> tuple[_Candidate,
 
 def _candidate(runs: Sweep, knob: str, scale: Scale, infeasible: Infeasible) -> _Candidate:
     data = ridge_data(runs, knob, scale, infeasible)
-    best = _search(data)
+    best = search(data)
     return _Candidate(data, scale, infeasible, best, _predicts(data, best))
 
 
@@ -146,7 +146,7 @@ def _finer(coarse: _Candidate) -> _Candidate:
     return replace(coarse, data=data, best=best, predicts=_predicts(data, best))
 
 
-def _search(data: RidgeData) -> State:
+def search(data: RidgeData) -> State:
     """The best fit over all exponents and shifts, one row: a coarse grid, then the best four of it to the bottom."""
     q = data.model.shifts.shape[1]
     starts = [np.zeros(q)]
