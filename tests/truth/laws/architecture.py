@@ -13,7 +13,7 @@ from hpkb.sweep import Hyperparameter, Scale, Sweep
 from tests.truth.laws import Law, Noise
 from tests.truth.planted import CENTRE, Space, Truth, expected_loss, planted_sweep
 
-BETTER = -0.1  # of the loss
+BETTER = -0.18  # of the loss: twice what 80 configurations can just show, ranks included
 CURVATURE = 0.05
 
 
@@ -77,7 +77,7 @@ def _drawn(
 
 
 def pair_law(
-    title: str, name: str, levels: tuple[str, ...] | tuple[float, ...], condition: str, times: int = 1, **law: object
+    title: str, name: str, levels: tuple[str, ...] | tuple[float, ...], condition: str | None, times: int = 1, **law: object
 ) -> Law:
     """The law of the paired difference of two levels, `times` steps apart."""
     draw = partial(_drawn, name=name, levels=levels, times=times, **law)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def _together(rng: np.random.Generator) -> tuple[Sweep, float]:
 
 INTERACTION = interaction_truth(2, 0.06, 0.05)
 WIDTHS = tuple(float(16 * 2**i) for i in range(8))
-THIRDS = "width 512 to 2048 against width 16 to 64"
+THIRDS = None  # where the thirds end differs from sweep to sweep
 NORMS = ("batch_norm", "none")
 LAWS = [
     pair_law("normalisation, its best rate moved", "normalization", NORMS, "batch_norm against no normalization",
