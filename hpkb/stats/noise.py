@@ -32,7 +32,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """The pooled standard deviation over seeds with its 95% interval, and the degrees of freedom behind it."""
+    """A standard deviation over seeds with its 95% interval, and the degrees of freedom behind it."""
 
     sd: float
     low: float
@@ -56,6 +56,9 @@ def repeats_of(sweep: Sweep) -> Repeats:
 
 def pooled(repeats: Repeats) -> SeedNoise | None:
     """The seed noise pooled over configurations; None below three configurations or where nothing scatters.
+
+    What it estimates is the root of the mean variance of the configurations that were repeated, each counted by its
+    degrees of freedom; with configurations of another kind it has nothing to do.
 
     The variance of ln s² is jackknifed over configurations (Miller 1968), so that it holds for noise of any shape
     and where configurations differ in how much they scatter. It sets the degrees of freedom of a chi-squared
@@ -129,6 +132,11 @@ def minimum_detectable_difference(noise: SeedNoise, seeds: int) -> float:
     """
     quantiles = float(stdtrit(noise.degrees, 0.975) + stdtrit(noise.degrees, 0.8))
     return quantiles * noise.sd * math.sqrt(2 / seeds)
+
+
+def seeds_needed(noise: SeedNoise, difference: float) -> int:
+    """The fewest seeds of each of two configurations at which a difference is found four times in five."""
+    return max(1, math.ceil(round((minimum_detectable_difference(noise, 1) / difference) ** 2, 9)))
 
 
 def between_configurations(repeats: Repeats) -> float | None:
