@@ -94,19 +94,15 @@ def open_source(uri: str) -> Source:
         from hpkb.sources.mlflow_databricks import MlflowDatabricks
 
         return MlflowDatabricks(uri)
-    if uri.partition("://")[0].lower().partition("+")[0] == "postgresql":
-        from hpkb.sources.mlflow_postgres import MlflowPostgres
-
-        return MlflowPostgres(uri)
-    if uri.partition("://")[0].lower().partition("+")[0] in ("mysql", "mariadb"):
-        from hpkb.sources.mlflow_mysql import MlflowMysql
-
-        return MlflowMysql(uri)
+    if uri.partition("://")[0].lower().partition("+")[0] in ("postgresql", "mysql", "mariadb"):
+        return _database_store(uri)
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] == "sqlite":
         return _sqlite_store(_sqlite_path(uri))
     if scheme in ("", "file") and Path(uri.removeprefix("file://")).suffix in (".db", ".sqlite", ".sqlite3"):
         return _sqlite_store(Path(uri.removeprefix("file://")))
+    if scheme in ("", "file") and (journal := _journal(Path(uri.removeprefix("file://")))):
+        return journal
     if scheme in ("", "file") and (folder := _mlflow_folder(uri)):
         from hpkb.sources.mlflow_files import MlflowFiles
 
@@ -126,6 +122,39 @@ def _what_else(place: Path) -> str:
         "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE "
         "or mysql://USER@HOST/DATABASE"
     )
+
+
+def _database_store(uri: str) -> Source:
+    """The store in the database of a server: MLflow's, or Optuna's where it has not MLflow's tables."""
+    from hpkb.sources.mlflow_database import NoMlflowTables
+
+    try:
+        if uri.lower().startswith("postgresql"):
+            from hpkb.sources.mlflow_postgres import MlflowPostgres
+
+            return MlflowPostgres(uri)
+        from hpkb.sources.mlflow_mysql import MlflowMysql
+
+        return MlflowMysql(uri)
+    except NoMlflowTables as error:
+        return _optuna_database(uri, error.name, error)
+
+
+def _optuna_database(uri: str, name: str, otherwise: SourceError) -> Source:
+    """Optuna's studies in a database; raises `otherwise` where it has none."""
+    from hpkb.sources.optuna_storage import of_database
+
+    try:
+        return of_database(uri, name)
+    except SourceError:
+        raise otherwise from None
+
+
+def _journal(path: Path) -> Source | None:
+    """Optuna's studies in a journal's file; None where it is another file."""
+    from hpkb.sources.optuna_storage import is_journal, of_journal
+
+    return of_journal(path) if is_journal(path) else None
 
 
 def _sqlite_store(path: Path) -> Source:

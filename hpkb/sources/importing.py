@@ -3,6 +3,7 @@
 | what is there | source |
 | --- | --- |
 | `sqlite:///studies.db` or another URI, or a SQLite file | Optuna's or MLflow's store, as `open_source` knows it |
+| a file of lines with `op_code` | Optuna's journal |
 | a folder with `run-ID.wandb` in it or below | W&B's own folders |
 | a folder with `config.json`, `history.jsonl` and the like, or a table of `config`, `summary` | a W&B export |
 | a folder with event files | TensorBoard |
@@ -21,7 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpkb.errors import SourceError, UsageError
-from hpkb.sources import Source, mlflow_files, open_source, tensorboard, wandb_export, wandb_offline
+from hpkb.sources import (
+    Source,
+    mlflow_files,
+    open_source,
+    optuna_storage,
+    tensorboard,
+    wandb_export,
+    wandb_offline,
+)
 from hpkb.sources.relabelled import Relabelled
 from hpkb.sources.table import Layout, TableSource
 from hpkb.sources.tensorboard_folders import event_files
@@ -31,7 +40,7 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _OF_WANDB = re.compile(r"(offline-)?run-\d{8}_\d{6}-")
 _KNOWN = (
     "a table (.parquet, .csv), a folder of W&B, TensorBoard or MLflow, a W&B export (.json, .csv) or an Optuna storage "
-    "(sqlite:///studies.db)"
+    "(sqlite:///studies.db, journal.log)"
 )
 
 
@@ -68,6 +77,8 @@ def _opener(path: str) -> Callable[[], Source] | None:
         raise SourceError(f"Nothing at '{path}'. Give {_KNOWN}.")
     if _is_sqlite(place):
         return lambda: open_source(f"sqlite:///{place.absolute()}")
+    if optuna_storage.is_journal(place):
+        return lambda: optuna_storage.of_journal(place)
     if wandb_export.is_export(place):
         return lambda: wandb_export.WandbExport(place)
     return None

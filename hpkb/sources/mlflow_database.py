@@ -83,6 +83,14 @@ class Database(Protocol):
         """Ends the connection."""
 
 
+class NoMlflowTables(SourceError):
+    """The database with this `name` is there, and has not the tables of an MLflow store."""
+
+    def __init__(self, name: str, missing: set[str]) -> None:
+        super().__init__(f"'{name}' is no MLflow store: it has no table {', '.join(sorted(missing))}.")
+        self.name = name
+
+
 class MlflowDatabase(MlflowStore):
     """The runs of an MLflow store in the database of a server; raises SourceError where it is none."""
 
@@ -132,7 +140,6 @@ class MlflowDatabase(MlflowStore):
         """The tables that there are; the snapshot is let go of, so that it does not age before the first read."""
         tables = set(self._server.query(query)["name"].to_pylist())
         if missing := set(NEEDED) - tables:
-            what = f"it has no table {', '.join(sorted(missing))}"
-            raise SourceError(f"'{self.name}' is no MLflow store: {what}.")
+            raise NoMlflowTables(self.name, missing)
         self._server.release()
         return tables
