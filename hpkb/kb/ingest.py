@@ -23,13 +23,13 @@ from hpkb.kb.judging import TaskSummary
 from hpkb.kb.store import transaction, writing
 from hpkb.kb.unique import check_unique
 from hpkb.sources import Source
-from hpkb.sources.objectives import parse_objective
+from hpkb.sources.objectives import NO_METRIC, parse_objective
 from hpkb.vocabulary import digest
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one ingest did: runs by what became of them, points read, and tasks that have no objective.
+    """What one ingest did: runs by what became of them, points read, and tasks that need an objective and have none.
 
     `notes` says what had to be altered on the way, as sentences; `tasks_shown` how the runs were grouped, and what
     each task is judged by.
@@ -137,7 +137,7 @@ def ingest(
     return IngestReport(
         source.name, counts.get("new", 0), counts.get("changed", 0), counts.get("removed", 0),
         counts.get("unchanged", 0), points, tuple(task.task for task in shown if task.objective),
-        tuple(task.task for task in shown if not task.objective),
+        tuple(task.task for task in shown if not task.objective and task.reason != NO_METRIC),
         _altered(source), shown,
     )  # fmt: skip
 

@@ -61,6 +61,8 @@ _CAVEATS: Mapping[Split, str] = {
     "": "; no metric says that it is of the validation data",
     "training": "; there is no other metric, and this one says nothing of generalisation",
 }
+#: Why a task has no objective of whose runs nothing can be judged yet.
+NO_METRIC = "no run with a metric has ended"
 _TRAINING_KINDS = ("loss", "losses")
 
 
@@ -107,7 +109,8 @@ def choose(counts: Mapping[str, int], n_runs: int) -> Choice:
             return _chosen(split, candidates, counts, n_runs)
         if members and split in ("validation", "test"):
             return Choice(None, _question(members))
-    return Choice(None, _question(readings) if readings else "no metric that could be one is recorded")
+    nothing = "no metric that could be one is recorded" if counts else NO_METRIC
+    return Choice(None, _question(readings) if readings else nothing)
 
 
 def _split(reading: Reading) -> Split:

@@ -133,7 +133,8 @@ def test_no_known_metric_is_a_clear_error(store: RawStore, tmp_path: Path) -> No
 def test_runs_without_any_metric_are_no_error(store: RawStore, tmp_path: Path) -> None:
     store.run("a", {"lr": 1}, status="RUNNING")
     report = ingest_into(tmp_path / "kb.duckdb", open_source(store.uri))
-    assert (report.tasks, report.without_objective) == ((), ("a",))
+    assert (report.tasks, report.without_objective) == ((), ())
+    assert [task.reason for task in report.tasks_shown] == ["no run with a metric has ended"]
 
 
 def test_an_objective_given_later_holds_for_what_is_there(store: RawStore, tmp_path: Path) -> None:
