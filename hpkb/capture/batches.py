@@ -18,15 +18,20 @@ from .training import training_of
 
 
 class Drawing:
-    """What one iterator has given; `course` is that of the training while only counting is to be done."""
+    """What one iterator has given; `course` is that of the training while only counting is to be done.
 
-    __slots__ = ("asked_at", "batches", "course", "courses", "use", "waited")
+    It counts for itself then, and `Use` and `Courses` add that to theirs when they are asked.
+    """
+
+    __slots__ = ("asked_at", "batches", "course", "courses", "since", "use", "waited", "waited_followed")
 
     def __init__(self, use: Any, courses: Courses) -> None:
         self.use, self.courses = use, courses
         self.course: Optional[Course] = None
         self.batches = 0
         self.asked_at = self.waited = 0.0  # seconds, of a batch that is looked at
+        self.since = 0  # the batch after which it is followed
+        self.waited_followed = 0.0  # seconds, for all batches since then
 
 
 def watch_batches(torch: Any) -> None:
@@ -62,9 +67,7 @@ def _watch_iterators(iterators: Any) -> None:
             _look(drawing, asked_at, exhausted=False)
         else:
             drawing.batches += 1
-            drawing.use.drawn += 1
-            drawing.course.batches += 1
-            drawing.courses.waited += perf_counter() - asked_at
+            drawing.waited_followed += perf_counter() - asked_at
         return batch
 
     iterators._hpkb_drawing = None
@@ -80,6 +83,7 @@ def _look(drawing: Optional[Drawing], asked_at: float, exhausted: bool) -> None:
     try:
         training, use = live.training or training_of(live), drawing.use
         drawing.asked_at, drawing.waited = asked_at, waited
+        training.write()
         graded = training.torch.is_grad_enabled()
         if not exhausted:
             drawing.batches += 1

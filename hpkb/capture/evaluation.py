@@ -41,6 +41,12 @@ _WORDS = {"val_loss": ("val", "valid", "validation", "eval", "dev"), "test_loss"
 _BESIDE = {"epoch", "avg", "average", "mean", "total"}  # words that make no other loss of it
 
 
+class _Unknown:
+    """Stands for a trained model that was not found: nothing under gradients is an evaluation of it."""
+
+    training = True
+
+
 class Evaluation:
     """Listens to the loss functions of one training and records what they give in evaluation."""
 
@@ -72,7 +78,7 @@ class Evaluation:
     def _first_steps(self, _optimizer: Any, step: int) -> None:
         if step >= _SETTLED:  # now that `regularization.py` has heard enough as well
             self._marking = False
-            losses.concerned = self._concerned
+            losses.learner = self._roots[0] if self._roots else _Unknown
             self._training.before_backward.remove(self._backward)
             self._training.after_step.remove(self._first_steps)
 
@@ -110,15 +116,6 @@ class Evaluation:
                 found.sums.setdefault(call.name, Sum()).known = False
             else:
                 self._add(found, call.name, value, place, graded)
-
-    def _concerned(self) -> bool:
-        try:
-            if not self._grad_enabled():
-                return True
-            root = self._roots[0]() if self._roots else None
-            return (root is None or not root.training) and self._evaluates()
-        except Exception:  # asked inside of the job's own call
-            return False
 
     def _evaluates(self) -> bool:
         """Whether all that is trained is in evaluation mode."""
@@ -168,6 +165,7 @@ class Evaluation:
     def _open(self, role: Optional[str], source: Optional[Source], named: Optional[str]) -> Pass:
         if not self._passes:
             self._training.after_step.add(self._stepped)
+            self._training.write()
         found = Pass(self._live.step, role, source, named)
         self._passes.append(found)
         return found

@@ -15,6 +15,8 @@ class Listeners:
     What happens at every step looks at `functions` first: a call that nobody hears is dear there.
     """
 
+    __slots__ = ("_live", "functions")
+
     def __init__(self, live: Session) -> None:
         self._live = live
         self.functions: tuple[Callable[..., None], ...] = ()

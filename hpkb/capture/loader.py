@@ -17,14 +17,27 @@ from .splits import Splits
 
 
 class Use:
-    """One DataLoader of the job and what it has been used for. `drawn` counts batches drawn with gradients on."""
+    """One DataLoader of the job and what it has been used for."""
+
+    __slots__ = ("__weakref__", "batch_size", "followed", "loader", "looked_at", "role", "settings")
 
     def __init__(self, torch: Any, loader: Any) -> None:
         self.loader = weakref.ref(loader)
         self.batch_size = _batch_size(loader)
         self.settings = _settings(torch, loader)
         self.role: Optional[str] = None
-        self.drawn = 0
+        self.looked_at = 0  # batches drawn with gradients on; those of the followed iterator it counts itself
+        self.followed: Any = None
+
+    @property
+    def drawn(self) -> int:
+        """Returns how many batches were drawn with gradients on."""
+        return self.looked_at + self.counted
+
+    @property
+    def counted(self) -> int:
+        """Returns how many batches the followed iterator has given since it is followed."""
+        return 0 if self.followed is None else int(self.followed.batches - self.followed.since)
 
 
 class Loaders:
@@ -36,6 +49,7 @@ class Loaders:
         self._uses: weakref.WeakKeyDictionary[Any, Use] = weakref.WeakKeyDictionary()
         self._splits = Splits(live, torch)
         self.latest: Optional[Use] = None  # the last one drawn from with gradients on
+        self.untold = False  # whether a backward pass would be news of it
 
     def use(self, loader: Any) -> Use:
         """Returns what is known of a loader's use."""
@@ -47,14 +61,15 @@ class Loaders:
     def drawn(self, use: Use, with_gradients: bool) -> None:
         """Takes note of a batch."""
         if with_gradients:
-            use.drawn += 1
+            use.looked_at += 1
             self.latest = use
+            self.untold = use.role != "training"
         elif use.role is None:
             self._evaluates(use, "drawn without gradients")
 
     def trained(self) -> None:
         """Takes note of a backward pass."""
-        use = self.latest
+        use, self.untold = self.latest, False
         if use is not None and use.role != "training":
             use.role = "training"
             self._live.params(use.settings, "loader")
@@ -73,7 +88,7 @@ class Loaders:
         if use.role is not None or loader is None:
             return
         if self.latest is use:
-            self.latest = None
+            self.latest, self.untold = None, False
         named = role_in_names(loader) or role_in_names(loader.dataset)
         use.role = named if named in ("validation", "test") else "validation"
         self._add(use, named, why)

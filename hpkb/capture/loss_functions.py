@@ -30,6 +30,8 @@ LOSSES = (
 DROPOUTS = ("alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout")
 _FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "importlib._bootstrap")
 
+_NOBODY: Callable[[], Any] = type(None)  # returns None, without a frame
+
 Heard = Callable[["Call"], None]
 
 
@@ -67,12 +69,15 @@ class Call:
 class Audience:
     """Who listens to the functions of one kind; usually nobody, or one.
 
-    `wanted` and `concerned` are asked at every call; what the second says no to is told to nobody.
+    Calls with gradients, while the module that `learner` returns is in training mode, are told to nobody. Every call
+    asks for that by itself: a function of ours that answers would be felt.
     """
+
+    __slots__ = ("learner", "wanted")
 
     def __init__(self) -> None:
         self.wanted: Optional[tuple[Session, tuple[Heard, ...]]] = None
-        self.concerned: Callable[[], bool] = _always
+        self.learner: Callable[[], Any] = _NOBODY
 
     def add(self, live: Session, heard: Heard) -> None:
         """Has `heard` told of every call in that session; listeners of a session that has ended are forgotten."""
@@ -80,7 +85,7 @@ class Audience:
         if self.wanted is not None and self.wanted[0] is live:
             known = self.wanted[1]
         else:
-            self.concerned = _always
+            self.learner = _NOBODY
         self.wanted = (live, (*known, heard))
 
     def remove(self, heard: Heard) -> None:
@@ -104,10 +109,6 @@ class Audience:
                 live.failed(f"a call of {function.__name__}", error)
 
 
-def _always() -> bool:
-    return True
-
-
 losses, dropouts = Audience(), Audience()
 
 
@@ -119,7 +120,7 @@ def watch_loss_functions(torch: Any) -> None:
         for name in names:
             original = getattr(functional, name, None)
             if isinstance(original, types.FunctionType):
-                replacements.append(_telling(original, audience, functional.__dict__))
+                replacements.append(_telling(torch, original, audience))
                 setattr(functional, name, replacements[-1])
     dynamo = sys.modules.get("torch._dynamo")
     if dynamo is not None:  # capture began late: it may have looked the originals up already
@@ -127,13 +128,15 @@ def watch_loss_functions(torch: Any) -> None:
             dynamo.allow_in_graph(replacement)
 
 
-def _telling(original: types.FunctionType, audience: Audience, names: dict[str, Any]) -> Any:
-    code, cells = _template(original, audience)
-    replacement = types.FunctionType(code, names, original.__name__, None, cells)
+def _telling(torch: Any, original: types.FunctionType, audience: Audience) -> Any:
+    code, cells = _template(original, audience, torch.is_grad_enabled)
+    replacement = types.FunctionType(code, torch.nn.functional.__dict__, original.__name__, None, cells)
     return functools.update_wrapper(replacement, original)
 
 
-def _template(hpkb_original: Any, hpkb_audience: Audience) -> tuple[types.CodeType, Any]:
+def _template(
+    hpkb_original: Any, hpkb_audience: Audience, hpkb_graded: Callable[[], bool]
+) -> tuple[types.CodeType, Any]:
     """Returns the code of a replacement, as of another file, and its cells.
 
     It uses no global names, for its globals are torch's; its own have a prefix, for torch.jit.script takes them for
@@ -147,8 +150,13 @@ def _template(hpkb_original: Any, hpkb_audience: Audience) -> tuple[types.CodeTy
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
-        if hpkb_audience.wanted is not None and hpkb_audience.concerned():
-            hpkb_audience.tell(hpkb_original, result, args, kwargs)
+        if hpkb_audience.wanted is not None:
+            try:
+                hpkb_learner = hpkb_audience.learner()
+                if hpkb_learner is None or not hpkb_learner.training or not hpkb_graded():
+                    hpkb_audience.tell(hpkb_original, result, args, kwargs)
+            except Exception:  # in the middle of the job's own call
+                pass
         return result
 
     return call.__code__.replace(co_filename=_FILE), call.__closure__

@@ -17,8 +17,13 @@ class Course:
         self.use = use
         self.length = _length(loader)
         self.batch_size, self._missing = _sizes(loader)
-        self.batches = self.opened = self._completed = 0
+        self._looked_at = self.opened = self._completed = 0
         self._drawing: Any = None
+
+    @property
+    def batches(self) -> int:
+        """Returns how many batches were drawn."""
+        return self._looked_at + int(self.use.counted)
 
     @property
     def completed(self) -> int:
@@ -31,12 +36,16 @@ class Course:
         return self.batches * self.batch_size - self.completed * self._missing if self.batch_size else None
 
     def drawn(self, drawing: Any) -> None:
-        """Takes note of a batch of an iterator."""
-        self.batches += 1
+        """Takes note of a batch of an iterator that is not followed."""
+        self._looked_at += 1
         if drawing is not self._drawing:
             self._completed += self._is_complete()
             self._drawing = drawing
             self.opened += drawing.batches == 1
+
+    def keep(self) -> None:
+        """Takes over what the followed iterator has counted, which is followed no more."""
+        self._looked_at += int(self.use.counted)
 
     def _is_complete(self) -> bool:
         return self._drawing is not None and bool(self._drawing.batches == self.length)
@@ -47,13 +56,22 @@ class Courses:
 
     def __init__(self, live: Session) -> None:
         self._live = live
-        self.waited = 0.0  # seconds, for batches of the training
+        self._waited = 0.0  # seconds, for batches of the training that the followed iterator did not give
         self._courses: dict[int, Course] = {}  # by the id of their use
         self._followed: Any = None  # the drawing that the training draws one batch after another from
 
+    @property
+    def waited(self) -> float:
+        """Returns the seconds that the training has waited for batches."""
+        return self._waited if self._followed is None else self._waited + float(self._followed.waited_followed)
+
+    def waits(self, seconds: float) -> None:
+        """Takes note of a wait for a batch that the followed iterator did not give."""
+        self._waited += seconds
+
     def drawn(self, drawing: Any) -> None:
         """Takes note of a batch that the training drew from an iterator which is not followed."""
-        self.waited += drawing.waited
+        self.waits(drawing.waited)
         course = self._courses.get(id(drawing.use))
         if course is None:
             loader = drawing.use.loader()
@@ -63,15 +81,20 @@ class Courses:
         course.drawn(drawing)
 
     def follow(self, drawing: Any) -> None:
-        """Has the next batches of this iterator counted only, until another one is drawn from."""
-        drawing.course = self._courses.get(id(drawing.use))
-        self._followed = drawing
+        """Has the next batches of this iterator counted only, by itself, until another one is drawn from."""
+        course = self._courses.get(id(drawing.use))
+        if course is not None:
+            drawing.course, drawing.since, drawing.waited_followed = course, drawing.batches, 0.0
+            self._followed = drawing.use.followed = drawing
 
     def stop_following(self) -> None:
         """Takes note of a batch from an iterator that is not followed."""
-        followed, self._followed = self._followed, None
+        followed = self._followed
         if followed is not None:
-            followed.course = None
+            followed.course.keep()
+            followed.use.looked_at += followed.use.counted
+            self._waited += followed.waited_followed
+            followed.course = followed.use.followed = self._followed = None
 
     def any(self) -> bool:
         """Whether the job trains on what a loader gives."""

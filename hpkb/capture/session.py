@@ -44,7 +44,7 @@ class Session:
         self.closing: list[Callable[[], None]] = []  # called before the end is recorded
         self.seeds: list[tuple[str, int]] = []
         self.after_points: Callable[[int, Mapping[str, float]], bool] | None = None  # whether it wants every next one
-        self._tells_all = True  # otherwise only points without a training loss that is a number
+        self.tells_all = True  # whether it does: otherwise only of points without a training loss that is a number
         self._parts: dict[Any, Any] = {}
         self._started_at = time.time()
         self._spool: SpoolWriter | None = None
@@ -138,8 +138,8 @@ class Session:
                 spool.points(step + self.before, time.time() if at is None else at, values)
                 if self.after_points is not None:
                     loss = values.get("train_loss")
-                    if self._tells_all or loss is None or loss - loss != 0.0:
-                        self._tells_all = self.after_points(step, values)
+                    if self.tells_all or loss is None or loss - loss != 0.0:
+                        self.tells_all = self.after_points(step, values)
             else:
                 self._first_points(step, time.time() if at is None else at, values)
         except Exception as error:

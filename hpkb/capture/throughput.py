@@ -60,7 +60,7 @@ class Throughput:
         if self._began is None:
             self._began = asked_at
         if exhausted:
-            self._courses.waited += drawing.waited
+            self._courses.waits(drawing.waited)
         else:
             self._courses.drawn(drawing)
 

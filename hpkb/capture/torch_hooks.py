@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any  # torch has imported it by now
 
+from . import session
 from .averaging import watch_averaging
 from .batches import watch_batches
 from .checkpoints import watch_checkpoints
@@ -20,7 +21,7 @@ from .patch import call_after
 from .precision import watch_scaler
 from .regularization import watch_mixing
 from .scheduler import watch_schedulers
-from .session import Session, current
+from .session import Session
 from .splitting import watch_random_split
 from .tracebacks import leave_out_this_frame
 from .training import training_of
@@ -60,10 +61,11 @@ def _skip_capture(dynamo: Any) -> None:
 
 
 def _stepped(optimizer: Any, args: Any, kwargs: Any) -> None:
-    live = current()
+    live = session._current
     if live is not None:
         try:
-            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            alone = len(args) == 1 and not kwargs
+            closure = None if alone else args[1] if len(args) > 1 else kwargs.get("closure")
             (live.training or training_of(live)).stepped(optimizer, closure is not None)
         except Exception as error:
             live.failed("an optimizer step", error)
@@ -85,13 +87,14 @@ def _watch_backward(torch: Any) -> None:
     @functools.wraps(original)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal running
-        outermost = not running
-        live = current() if outermost else None
+        outermost, training = not running, None
+        live = session._current if outermost else None
         if live is not None:
             try:
                 loss = tensors[0] if type(tensors) in (list, tuple) and len(tensors) == 1 else tensors
                 if type(loss) is tensor:
-                    (live.training or training_of(live)).backward(loss)
+                    training = live.training or training_of(live)
+                    training.backward(loss)
             except Exception as error:
                 live.failed("a training loss", error)
         running = True
@@ -103,8 +106,8 @@ def _watch_backward(torch: Any) -> None:
         finally:
             if outermost:
                 running = False
-        if live is not None and live.training is not None and live.training.after_backward.functions:
-            live.training.after_backward.tell()
+        if training is not None and training.after_backward.functions:
+            training.after_backward.tell()
 
     torch.autograd.backward = backward
 
