@@ -1,25 +1,26 @@
 """Prints the captured gradient noise scale as a ratio to the exact one, from every example's own gradient.
 
 Small real trainings, each a captured child: handwritten digits by an MLP and a CNN, English text by a transformer, at
-three batch sizes, with SGD and AdamW. A point that capture records is compared with tr(Σ)/‖G‖² over the whole training
-set, all parameters included, at the very parameters of its step; of a training with many points, with as many of them
-as `--points` says, evenly spread. A cell is the median of these ratios over the points of several seeds, with its
-quartiles; beside it how many points were compared and recorded, how many samples a training had, and what share of the
-steps' time these took. Times, those that the pace goes by too, are the processor's for this thread, which other
-programs on the machine change less. A cell without points had no evidence: ‖G‖² stood out of no window's noise.
-`--around` adds the median ratio to the exact ratio of the means of tr(Σ) and ‖G‖² over the 25 steps before and after,
-which lies far below the noise scale of most of these steps where both flicker.
+three batch sizes, with SGD and AdamW. A point that capture records stands for a window of steps. It is compared with
+the exact value of the same quantity over that window, all parameters included: the harmonic mean of tr(Σ)/‖G‖² over
+the whole training set, at the parameters of some six steps of the window. A cell is the median of these ratios over
+the points of several seeds, with its quartiles; beside it the median ratio to tr(Σ)/‖G‖² at the point's very step, how
+many points were compared and recorded, and how many of the trainings had any. Of a training with many points, as many
+are compared as `--points` says, evenly spread. A cell without points had no evidence: its share of ‖G‖² is not known
+to half of itself at any time.
 
-The steps of these networks are so short that few samples fit into 0.5% of them: a sample is worth some 50 of them.
-`--every 10` samples more often than that allows, as often as in steps of 10 ms, to show the estimator apart from its
-pace; the cost column then says by how much.
+Times, those that the pace goes by too, are the processor's for this thread, which other programs on the machine change
+less. The steps of these networks are so short that few samples fit into 0.5% of them. `--every 5` samples as often as
+0.5% allows in steps of some 10 ms, to show the estimator apart from its pace; the last column says from what length of
+a step on so many samples cost no more than 0.5%.
 
-    python bench/gradient_noise.py [--steps 1000] [--every 0] [--seeds 3] [--first-seed 0] [--around]
+    python bench/gradient_noise.py [--steps 1000] [--every 0] [--seeds 2] [--first-seed 0]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -34,9 +35,10 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 MODELS, OPTIMIZERS, BATCH_SIZES = ("mlp", "cnn", "transformer"), ("sgd", "adamw"), (8, 32, 128)
-AROUND, APART = 25, 10  # steps before and after a point, and between two of those whose exact means are taken
+IN_WINDOW, IN_TRAINING = 6, 25  # steps whose exact values make up that of a window, at most, and the grid they are of
+SHARE = 0.005  # of the steps' time that samples may take
 RATES = {"mlp": (0.05, 2e-3), "cnn": (0.02, 2e-3), "transformer": (0.05, 3e-3)}  # of SGD with momentum and of AdamW
-CONTEXT, WINDOWS = 24, 2400
+CONTEXT, TEXTS = 24, 800
 
 
 def build(name):
@@ -51,7 +53,7 @@ def build(name):
         characters = data.english_text()
         vocabulary = sorted(set(characters))
         tokens = torch.tensor([vocabulary.index(character) for character in characters])
-        windows = tokens.unfold(0, CONTEXT + 1, 16)[:WINDOWS]
+        windows = tokens.unfold(0, CONTEXT + 1, 48)[:TEXTS]
         return transformer(len(vocabulary)), windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
     x, y = map(torch.from_numpy, data.digits())
     if name == "mlp":
@@ -121,48 +123,54 @@ def exact(model, parameters, x, y):
 
 
 class Witness:
-    """Keeps the parameters of the steps at which capture records a noise scale, and what its samples cost."""
+    """Keeps the parameters of the steps whose exact noise scale may be asked for, and what the samples cost."""
 
-    def __init__(self, model, every):
-        from hpkb.capture import gradients, pacing, split_batch
+    def __init__(self, model, steps, every):
+        from hpkb.capture import gradients, noise_scale, pacing, split_batch
 
-        self.model, self.kept, self.told, self.costs = model, {}, [], []
-        took, tell = pacing.Pace.took, gradients.Gradients._tell
+        self.model, self.apart = model, max(1, steps // IN_TRAINING)
+        self.kept, self.told, self.costs, self.since = {}, {}, [], 0
+        took, tell, estimate = pacing.Pace.took, gradients.Gradients._tell, noise_scale.NoiseScale.estimate
         pacing.Pace.took = lambda pace, cost, *rest: (self.costs.append(cost), took(pace, cost, *rest))
         gradients.Gradients._tell = lambda feature, sample: (tell(feature, sample), self.saw(feature, sample.step))
+        noise_scale.NoiseScale.estimate = lambda noise: self.estimated(estimate(noise))
         gradients.time = split_batch.time = SimpleNamespace(perf_counter=time.thread_time)
         if every:
             pacing.Pace.interval = lambda pace, step: every
 
+    def estimated(self, estimate):
+        """Takes note of the window of an estimate, and returns the estimate."""
+        self.since = estimate.since if estimate else 0
+        return estimate
+
     def saw(self, feature, step):
-        """Takes note of a point, if there was one."""
+        """Takes note of a point and of its window, if there was one."""
         if feature._told_at == step:
-            self.told.append(step)
+            self.told[step] = self.since
 
     def before(self, step):
-        """Keeps the parameters before a step, and lets go of those of the last one where it recorded nothing."""
-        if step > 1 and step - 1 not in self.told[-1:] and (step - 1) % APART:
+        """Keeps the parameters before a step, and lets go of those of the last one where nothing needs them."""
+        if step > 1 and step - 1 not in self.told and (step - 1) % self.apart:
             del self.kept[step - 1]
         self.kept[step] = {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
-    def truth(self, x, y, points, around):
-        """Returns the exact noise scale at so many of the points, and that of the means around them if asked for."""
-        known = {}
+    def truth(self, x, y, points):
+        """Returns the exact noise scale of the window and of the very step of so many of the points."""
 
-        def at(step):
-            if step not in known:
-                known[step] = exact(self.model, self.kept[step], x, y)
-            return known[step]
+        @functools.cache
+        def share(step):
+            trace, squared_norm = exact(self.model, self.kept[step], x, y)
+            return squared_norm / (trace + squared_norm)
 
         stride, found = max(1, -(-len(self.told) // points)), {}
-        for step in self.told[::-1][::stride]:
-            near = [s for s in self.kept if around and s % APART == 0 and abs(s - step) <= AROUND]
-            means = np.mean([at(s) for s in near], axis=0) if near else [float("nan"), 1.0]
-            found[step] = at(step)[0] / at(step)[1], means[0] / means[1]
+        for step, since in list(self.told.items())[::-1][::stride]:
+            inside = [s for s in self.kept if since <= s <= step and s % self.apart == 0] or [step]
+            chosen = inside[:: -(-len(inside) // IN_WINDOW)]
+            found[step] = 1 / np.mean([share(s) for s in chosen]) - 1, 1 / share(step) - 1
         return found
 
 
-def train(name, optimizer, batch_size, steps, every, seed, points, around):
+def train(name, optimizer, batch_size, steps, every, seed, points):
     """Trains in this process and prints the exact values and what the samples took."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
@@ -170,7 +178,7 @@ def train(name, optimizer, batch_size, steps, every, seed, points, around):
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model, x, y = build(name)
-    witness = Witness(model, every)
+    witness = Witness(model, steps, every)
     rates = RATES[name]
     if optimizer == "sgd":
         stepper = torch.optim.SGD(model.parameters(), lr=rates[0], momentum=0.9)
@@ -187,7 +195,7 @@ def train(name, optimizer, batch_size, steps, every, seed, points, around):
         loss_of(model(inputs), targets).backward()
         stepper.step()
         elapsed += time.thread_time() - began
-    truth, costs = witness.truth(x, y, points, around), witness.costs
+    truth, costs = witness.truth(x, y, points), witness.costs
     print(json.dumps({"truth": truth, "cost": sum(costs), "elapsed": elapsed, "samples": len(costs)}))
 
 
@@ -197,9 +205,9 @@ def captured(cell, args, seed):
     from hpkb.capture.spool_reader import SpoolReader
 
     with tempfile.TemporaryDirectory() as folder:
-        inject = str(ROOT / "hpkb" / "capture" / "inject")
-        env = {**os.environ, "HPKB_RUN_DIR": folder, "PYTHONPATH": inject, "OMP_NUM_THREADS": "1"}
-        numbers = args.steps, args.every, seed, args.points, int(args.around)
+        path = os.pathsep.join(map(str, (ROOT / "hpkb" / "capture" / "inject", ROOT)))  # this very tree
+        env = {**os.environ, "HPKB_RUN_DIR": folder, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        numbers = args.steps, args.every, seed, args.points
         command = [sys.executable, __file__, "--cell", *map(str, (*cell, *numbers))]
         told = json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
         (spool,) = Path(folder).glob("*.spool")
@@ -214,13 +222,14 @@ def report(cell, args):
     ratios = [recorded[int(at)] / np.array(truth) for told, recorded in runs for at, truth in told["truth"].items()]
     known = np.array(ratios).reshape(-1, 2)
     low, median, high = np.quantile(known[:, 0], [0.25, 0.5, 0.75]) if len(known) else [float("nan")] * 3
-    beside = f"{np.median(known[:, 1]):5.2f}   " if args.around and len(known) else ""
-    cost, elapsed = (sum(told[name] for told, _ in runs) for name in ("cost", "elapsed"))
-    samples, recorded = sum(told["samples"] for told, _ in runs), sum(len(recorded) for _, recorded in runs)
+    at_step = np.median(known[:, 1]) if len(known) else float("nan")
+    cost, elapsed, samples = (sum(told[name] for told, _ in runs) for name in ("cost", "elapsed", "samples"))
+    recorded, telling = sum(len(recorded) for _, recorded in runs), sum(bool(recorded) for _, recorded in runs)
+    allowed = 1e3 * cost / SHARE / (args.steps * args.seeds)
     print(
-        f"{cell[0]:<12} {cell[1]:<6} {cell[2]:>4}   {median:5.2f}  {low:5.2f} to {high:5.2f}   {beside}{len(known):>3} "
-        f"of {recorded:<4}   {samples / args.seeds:6.0f}   {1e3 * elapsed / args.steps / args.seeds:7.2f}   "
-        f"{100 * cost / elapsed:5.2f}%",
+        f"{cell[0]:<12} {cell[1]:<6} {cell[2]:>4}   {median:5.2f}  {low:5.2f} to {high:5.2f}   {at_step:5.2f}   "
+        f"{len(known):>3} of {recorded:<4} {telling:>2} of {args.seeds:<2}   {samples / args.seeds:6.0f}   "
+        f"{1e3 * elapsed / args.steps / args.seeds:7.2f}   {100 * cost / elapsed:5.2f}%   {allowed:5.1f} ms",
         flush=True,
     )
     return median
@@ -231,21 +240,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--every", type=int, default=0, help="sample every so many steps rather than as time allows")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--points", type=int, default=20, help="of each training that are compared, at most")
-    parser.add_argument("--around", action="store_true", help="compare with the ratio of the means around, too")
+    parser.add_argument("--points", type=int, default=6, help="of each training that are compared, at most")
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--optimizers", default=",".join(OPTIMIZERS))
     parser.add_argument("--batch-sizes", default=",".join(map(str, BATCH_SIZES)))
-    parser.add_argument("--cell", nargs=8, help=argparse.SUPPRESS)
+    parser.add_argument("--cell", nargs=7, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cell:
         name, optimizer, *numbers = args.cell
         train(name, optimizer, *map(int, numbers))
         return
-    around = "around  " if args.around else ""
-    print(f"model        optim. batch  median   quartiles       {around}points        samples   ms/step   cost")
+    columns = "median   quartiles     at step  points      runs       samples   ms/step    cost   0.5% from"
+    print(f"model        optim. batch  {columns}")
     chosen = args.models, args.optimizers, args.batch_sizes
     cells = list(itertools.product(*(names.split(",") for names in chosen)))
     medians = [report(cell, args) for cell in cells]

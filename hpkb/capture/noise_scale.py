@@ -7,16 +7,20 @@ of Large-Batch Training", appendix A), the smaller batch being a part of the lar
 gradients, or of a gradient with the optimizer's momentum, need no second batch either, but the step taken on the
 noise of the first enters the second, and where training oscillates they are far off, even negative.
 
-The two are smoothed apart before they are divided, over the last steps where ‖G‖² stands out of its noise in them, else
-over up to half of the training. Both flicker, and their peaks would rule a mean for long: late in training the noise
-scale at a typical step is many times the ratio of the means over the steps around it. So the means are taken in
-blocks, as many as the noise allows, and of those the medians. A block has no fewer than about 128 examples where it
-can, as the examples' own gradients have long tails, so that the typical small batch holds none of the hard ones that
-make up most of ‖G‖² and tr(Σ).
+Both numbers flicker from step to step by far more than their ratio does, and late in training a few peaks would rule
+their means: the ratio of the means may lie at a fifth of the noise scale of a typical step, and its error is half of
+itself where that of a mean of ratios is a sixth. So each sample counts relative to its own surroundings: its product
+of two examples is divided by the mean square around it. The mean of these shares ρ = ‖G‖²/(‖G‖² + tr(Σ)) over the
+last steps gives the noise scale 1/ρ - 1, a harmonic mean of those of the steps. The surroundings have no fewer than
+128 examples, as the squares of the examples' gradients have long tails: a typical small batch holds none of the hard
+ones that make up most of tr(Σ), and divided by its own square alone it would tell up to four times the share.
 
-Nothing is told while ‖G‖² is known to less than a third of itself: of trainings in which it hardly stands out, those
-would be told in which it seems larger than it is. Where the noise scale is ten times the batch, that takes hundreds
-of samples; a few thousand steps of 1 ms, in 0.5% of whose time there are some dozens, tell nothing.
+A value is told where the 90% interval of the share lies within half of it and one and a half times it. One sample of n
+examples leaves ρ uncertain by some sqrt(2/d)/n, with d directions of noise, so that it takes about 22 (B/n)²/d
+samples for a noise scale of B: where the most of a training has fewer, nothing is told. The gradient's
+products with the optimizer's momentum would be far less noisy, but where learning rates are as large as they can be,
+the gradient turns round within a few steps: of small networks they come out between -0.3 and 0.3 of ‖G‖² and the
+squared norm of the momentum, less its noise, between -0.3 and 0.7.
 """
 
 from __future__ import annotations
@@ -24,12 +28,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Optional  # torch has imported it by now
 
-_WINDOWS = (0.85, 0.7, 0.5)  # they begin at these shares of the steps so far
+_WINDOWS = (0.7, 0.4)  # they begin at these shares of the steps so far
 _SHORTEST = 25  # steps that they span at least
-_FEWEST = 24  # samples without which there is no estimate
-_CLEAR = 3.0  # standard errors that the mean must be above zero: it is known to a third then
-_SIGNIFICANT = 0.7  # standard errors that a block's mean should be above zero; less gives noise, more the mean
-_EXAMPLES = 128  # of which a block's mean is worth something by itself, however noisy
+_FEWEST = 16  # samples without which there is no estimate
+_KNOWN = 0.5 / 1.645  # standard error of a share in itself, at most: its 90% interval reaches half of it to either side
+_EXAMPLES = 128  # in the surroundings of a sample, at least
 _KEPT = 400  # samples; more are merged two by two
 
 
@@ -43,11 +46,19 @@ class Sample(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """tr(Σ), ‖G‖² and their ratio, the noise scale, in examples."""
+    """tr(Σ), ‖G‖² and their ratio, the noise scale, in examples, over the steps since one of them."""
 
     noise_scale: float
     trace: float
     squared_norm: float
+    since: int
+
+
+class Share(NamedTuple):
+    """The mean of ‖G‖²/(‖G‖² + tr(Σ)) and its standard error."""
+
+    mean: float
+    error: float
 
 
 class NoiseScale:
@@ -72,19 +83,16 @@ class NoiseScale:
         return True
 
     def estimate(self) -> Optional[Estimate]:
-        """Returns the estimate for the latest step; None while ‖G‖² does not stand out of its own noise."""
+        """Returns the estimate for the latest steps; None while the share of ‖G‖² is not known well enough."""
         for share in _WINDOWS:
             window = _window(self._samples, share)
             if len(window) < _FEWEST:
                 continue
-            significance = _significance([sample.product for sample in window])
-            if not significance >= _CLEAR:
-                continue
-            blocks = _blocks(window, significance)
-            squared_norm = _typical([sample.product for sample in window], blocks)
-            trace = _typical([sample.square - sample.product for sample in window], blocks)
-            if squared_norm > 0 and trace > 0:
-                return Estimate(trace / squared_norm, trace, squared_norm)
+            groups = _groups(window)
+            found = _share(groups)
+            if 0 < found.mean < 1 and found.error <= _KNOWN * found.mean:
+                noise_scale, trace = 1 / found.mean - 1, _typical_trace(groups)
+                return Estimate(noise_scale, trace, trace / noise_scale, window[0].step)
         return None
 
 
@@ -106,28 +114,34 @@ def _merged(samples: list[Sample]) -> list[Sample]:
     return merged + samples[2 * len(merged) :]
 
 
-def _blocks(window: list[Sample], significance: float) -> int:
-    """Returns into how many blocks samples are cut, an odd number.
-
-    They are as long as it takes for their means to be above zero, or shorter where they have enough examples. Fewer
-    of them would give the mean, which peaks rule, and more would give noise.
-    """
-    significant = (significance / _SIGNIFICANT) ** 2
-    worthwhile = sum(sample.n for sample in window) / _EXAMPLES
-    blocks = max(1, int(min(len(window), max(significant, worthwhile))))
-    return blocks - 1 + blocks % 2
-
-
-def _typical(values: list[float], blocks: int) -> float:
-    """Returns the median of the means of so many blocks."""
-    count = len(values)
-    parts = [values[index * count // blocks : (index + 1) * count // blocks] for index in range(blocks)]
-    return sorted(sum(part) / len(part) for part in parts)[blocks // 2]
+def _groups(window: list[Sample]) -> list[list[Sample]]:
+    """Returns samples in groups of neighbours with enough examples; what is left over joins the last group."""
+    groups: list[list[Sample]] = []
+    group: list[Sample] = []
+    for sample in window:
+        group.append(sample)
+        if sum(one.n for one in group) >= _EXAMPLES:
+            groups.append(group)
+            group = []
+    if groups:
+        groups[-1].extend(group)
+    return groups or [group]
 
 
-def _significance(values: list[float]) -> float:
-    """Returns the mean in standard errors."""
-    count = len(values)
-    mean = sum(values) / count
-    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
-    return mean / error if error else math.copysign(math.inf, mean)
+def _share(groups: list[list[Sample]]) -> Share:
+    """Returns the mean share over all samples, each as important as it has examples."""
+    shares = [(sample.n, sample.product / _mean_square(group)) for group in groups for sample in group]
+    count, total = len(shares), sum(n for n, _ in shares)
+    mean = sum(n * share for n, share in shares) / total
+    scatter = sum((n * (share - mean)) ** 2 for n, share in shares)
+    return Share(mean, math.sqrt(scatter * count / (count - 1)) / total)
+
+
+def _mean_square(group: list[Sample]) -> float:
+    return sum(sample.n * sample.square for sample in group) / sum(sample.n for sample in group)
+
+
+def _typical_trace(groups: list[list[Sample]]) -> float:
+    """Returns the median of the groups' tr(Σ)."""
+    traces = [sum(s.n * (s.square - s.product) for s in group) / sum(s.n for s in group) for group in groups]
+    return sorted(traces)[len(traces) // 2]

@@ -45,6 +45,44 @@ def test_a_planted_noise_scale_is_found(squared_norm: float) -> None:
     assert all(estimate is None or estimate.trace == pytest.approx(100, rel=0.15) for estimate in found)
 
 
+def test_steps_of_large_gradients_do_not_rule_the_noise_scale() -> None:
+    rng, noise, size = random.Random(0), NoiseScale(), 1.0
+    for step in range(1, 401):
+        size = 1.0 if step % 20 else 1000.0  # a peak of both numbers, with another ratio
+        trace, squared_norm = 10.0 * size, 0.1 * size if step % 20 else 10.0 * size
+        noise.add(step, 128, squared_norm + rng.gauss(0, trace / 300), squared_norm + trace)
+    estimate = noise.estimate()
+    assert estimate is not None
+    truth = 1 / (0.95 * 0.1 / 10.1 + 0.05 * 0.5) - 1  # the ratio of the means is 1.02
+    assert estimate.noise_scale == pytest.approx(truth, rel=0.25)
+    assert estimate.trace == pytest.approx(10.0, rel=0.1)
+    assert estimate.since == 280
+
+
+def test_rare_hard_examples_count_in_small_batches() -> None:
+    rng, noise = random.Random(1), NoiseScale()
+    for step in range(1, 2001):  # one example in 50 has ten times the noise, and most batches of eight have none
+        traces = [1000.0 if rng.random() < 0.02 else 10.0 for _ in range(8)]
+        trace = sum(traces) / 8
+        noise.add(step, 8, 2.0 + rng.gauss(0, trace / 40), 2.0 + trace)
+    estimate = noise.estimate()
+    assert estimate is not None
+    assert estimate.noise_scale == pytest.approx(29.8 / 2, rel=0.35)
+
+
+def test_a_noise_scale_is_told_where_its_share_is_known_to_half_of_itself() -> None:
+    def told(error: float) -> bool:
+        noise = NoiseScale()
+        for step in range(1, 101):
+            noise.add(step, 128, 1.0 + error * (1 if step % 2 else -1), 100.0)
+        return noise.estimate() is not None
+
+    samples = 61  # since 0.4 of the steps
+    known = 0.5 / 1.645 * math.sqrt(samples)
+    assert told(0.95 * known)
+    assert not told(1.05 * known)
+
+
 def test_without_a_gradient_there_is_mostly_no_noise_scale() -> None:
     found = [planted(100, 4, 0.0, seed).estimate() for seed in range(40)]
     assert sum(estimate is not None for estimate in found) <= 4  # one in forty is two standard errors above zero
