@@ -8,11 +8,11 @@ well calibrated are the predictions? Which configurations are not beaten in the 
 Method
 ------
 Throughput saturates: a step takes a fixed time and a time for each example. Its logarithm is fitted over that of the
-batch size as a rise that bends into a level, as sharply as the data say, with the other hyperparameters and the machine
-held (least squares; segmented regression, Muggeo 2003, *Statistics in Medicine* 22). The knee is where both lines meet;
-its interval has every place that an F test does not tell from the best, and that there is a bend at all is tested by
-the curvature, on ranks as well. The exponents of time, energy and memory are slopes on logarithms with errors that allow
-for uneven scatter (HC2, MacKinnon & White 1985). The time to a target is that to the median configuration's result. A
+batch size as a rise that bends into a level, as sharply as the data say, with the other hyperparameters and the
+machine held (least squares; segmented regression, Muggeo 2003, *Statistics in Medicine* 22). The knee is where both
+lines meet; its interval has every place that an F test does not tell from the best, and that there is a bend at all is
+tested by the curvature. The exponents of time, energy and memory are slopes on logarithms; all errors allow for uneven
+scatter (HC2, MacKinnon & White 1985). The time to a target is that to the median configuration's result. A
 configuration is on the front where no other is at least as good in every mean and better in one by more than noise;
 that more than one is there is tested for all comparisons at once (Bonferroni).
 
@@ -32,10 +32,11 @@ that never did are counted, not timed. The front has many members where costs ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtr
 
 from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context, _across
@@ -119,9 +120,13 @@ def _throughput(sweep: Sweep, h: Hyperparameter, rate: FloatArray) -> _Throughpu
 
 
 def _bend(sweep: Sweep, seen: _Throughput) -> Slope | None:
-    """The curvature of ln throughput in ln batch size, in units of a doubling."""
+    """The curvature of ln throughput in ln batch size, in units of a doubling.
+
+    Tested on these logarithms alone: ranks of what scatters little are curved where it is straight, and the reverse.
+    """
     x = (seen.x - seen.x.mean()) / np.log(2)
-    return slope(sweep, seen.at, x**2, ("batch_size",), (x, *_indicators(sweep, seen)))
+    found = slope(sweep, seen.at, x**2, ("batch_size",), (x, *_indicators(sweep, seen)))
+    return found and replace(found, p_value=2 * float(stdtr(found.degrees, -abs(found.estimate / found.error))))
 
 
 def _indicators(sweep: Sweep, seen: _Throughput) -> list[FloatArray]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from hpkb.pages.store import Fact, Task
+from hpkb.playbook import Result
 
 Number = float | str | None
 
@@ -209,6 +210,7 @@ class TaskPage:
     default: Default | None
     columns: tuple[str, ...]
     best: tuple[Configuration, ...]
+    checks: tuple[Result[FindingView], ...]
     importance: Figure | None
     responses: tuple[FindingView, ...]
     maps: tuple[FindingView, ...]

@@ -26,6 +26,7 @@ from hpkb.pages.model import (
 from hpkb.pages.places import Places, run_in_ui, store, value, varying
 from hpkb.pages.slugs import anchor, digest
 from hpkb.pages.store import Run, Task, curves
+from hpkb.playbook import Result, results
 
 _BEST = 5  # configurations in the table of the best
 _GOOD_CURVES, _FAILED_CURVES = 3, 3
@@ -47,7 +48,7 @@ def task_page(
         n_outcomes=len(done), n_infeasible=sum(r.infeasible for r in done),
         n_configurations=len({r.configuration_id for r in done}),
         period=(moment(min(times, default=None)), moment(max(times, default=None))), default=default, columns=columns,
-        best=_best(done, columns, where),
+        best=_best(done, columns, where), checks=_checks(own),
         importance=importance.get(link),
         responses=tuple(sorted((f for f in own if f.miner == "response" and f.figure), key=_by_name)),
         maps=tuple(f for f in own if f.miner in ("lr_weight_decay", "lr_batch_size") and f.figure),
@@ -55,6 +56,12 @@ def task_page(
         curves=tuple(_curves(connection, task, done, where)), rows=_rows(task, columns, stores),
         stores=tuple(stores.values()), facts=task.hardware,
     )  # fmt: skip
+
+
+def _checks(findings: Sequence[FindingView]) -> tuple[Result[FindingView], ...]:
+    """The outcome of each check; nothing where no finding answers any."""
+    outcomes = tuple(results(findings))
+    return outcomes if any(r.finding for r in outcomes) else ()
 
 
 def _by_name(finding: FindingView) -> tuple[int, str]:

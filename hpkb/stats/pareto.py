@@ -32,8 +32,8 @@ def front(values: FloatArray, seeds: FloatArray, sd: FloatArray, degrees: FloatA
     One beats another where it is at least as good in every mean, and better in one by more than noise at 5%. The bounds
     hold for all pairs at once (Bonferroni): surely beaten is who is worse on every axis that scatters and no better on
     the others; surely kept is who beats each other one somewhere. The test asks of each alternative whether another is
-    better on some axis, at a level for all of these comparisons, and takes the largest p-value: if one were best everywhere,
-    its own would be valid.
+    better on some axis, at a level for all of these comparisons, and takes the largest p-value: if one were best
+    everywhere, its own would be valid.
     """
     n, m = values.shape
     single = np.array([float(stdtrit(d, 0.95)) for d in degrees])
