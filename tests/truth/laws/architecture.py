@@ -77,8 +77,9 @@ def _drawn(
 
 
 def pair_law(
-    title: str, name: str, levels: tuple[str, ...] | tuple[float, ...], condition: str | None, times: int = 1, **law: object
-) -> Law:
+    title: str, name: str, levels: tuple[str, ...] | tuple[float, ...], condition: str | None, times: int = 1,
+    **law: object,
+) -> Law:  # fmt: skip
     """The law of the paired difference of two levels, `times` steps apart."""
     draw = partial(_drawn, name=name, levels=levels, times=times, **law)  # type: ignore[arg-type]
     return Law(title, "paired_difference", draw, bool(law.get("difference")), (name,), condition)
