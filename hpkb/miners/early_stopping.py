@@ -230,9 +230,9 @@ def _regret(sweep: Sweep, runs: Replayed, rule: _Rule, plain: Patience) -> Findi
     mean, low, high = student(rule.means.regret)
     number = f"{mean:.2g} (95% interval {low:.2g} to {high:.2g})"
     floor = f"the noise floor of {runs.floor.sd:.2g}"
-    verdict: Verdict = (
-        "supported" if rule.p_regret <= LEVEL else "rejected" if low > runs.floor.sd else "insufficient"
-    )
+    # a rule that hardly ever stops a run costs nothing, which says nothing for it
+    p = max(rule.p_regret, _p_saved(rule.means.saved))
+    verdict: Verdict = "supported" if p <= LEVEL else "rejected" if low > runs.floor.sd else "insufficient"
     unsettled = f"Whether {rule.name[0].lower()}{rule.name[1:]} costs less than {floor} is not settled: {number}."
     claims: dict[Verdict, str] = {
         "supported": f"{rule.name} costs less than {floor}: {number}.",
@@ -242,7 +242,7 @@ def _regret(sweep: Sweep, runs: Replayed, rule: _Rule, plain: Patience) -> Findi
     return Finding(
         miner="early_stopping", hyperparameters=(), quantity="regret_paid", claim=claims[verdict],
         claim_if_insufficient=unsettled, verdict=verdict, estimate=mean, low=low, high=high,
-        unit=f"{runs.measure or runs.watched.metric}, worse is positive", p_value=rule.p_regret,
+        unit=f"{runs.measure or runs.watched.metric}, worse is positive", p_value=p,
         condition=rule.condition, caveats=_caveats(runs),
         figure=_trade_figure(runs, plain) if not rule.condition else {}, **evidence(sweep),
     )  # fmt: skip
