@@ -146,7 +146,7 @@ def _content(response: requests.Response, address: str) -> dict[str, Any]:
 
 def _refusal(response: requests.Response, address: str) -> RestError:
     try:
-        code = str(json.loads(response.content).get("error_code", ""))
+        code = str(json.loads(response.content).get("error_code") or "")
     except (ValueError, AttributeError):
         code = ""
     status = response.status_code
