@@ -1,10 +1,12 @@
 """Prints how often the miners are right: coverage of planted laws, and claims made out of pure noise.
 
-    python bench/truth.py [--sweeps 500] [--noise 1000] [--miner NAME]… [--workers 2]
+    python bench/truth.py [--sweeps 500] [--noise 1000] [--defects 100] [--miner NAME]… [--workers 2]
 
 The seeds are not those of the tests. `covers` is the share of sweeps whose 95% interval holds the planted value,
 among those that state one; `supported` the share in which the claim is made. Noise goes through the whole report, all
-miners and the correction for all comparisons; a miner's own noise is told with its laws. See `tests/truth/laws`.
+miners and the correction for all comparisons; a miner's own noise is told with its laws. See `tests/truth/laws`. Defects are those that the checks of the Deep Learning
+Tuning Playbook look for: `found` is the share of sweeps with that defect in which the check fails, `alarms` the number of
+clean sweeps in which it does; see `tests/truth/defects.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hpkb.analysis import correct, mine_task
 from hpkb.miners import names
-from tests.truth import laws
+from tests.truth import defects, laws
 from tests.truth.laws.lr_batch_size import DEMO
 from tests.truth.planted import covers, planted_sweep
 
@@ -64,6 +66,13 @@ def one_noise(number: int, seed: int) -> tuple[int, int]:
     return len(findings), sum(f.verdict == "supported" for f in findings)
 
 
+def one_defect(name: str, seed: int) -> dict[str, str]:
+    """Returns the outcome of each check on a sweep with one planted defect; on a clean one for no name."""
+    draw = defects.DEFECTS.get(name, defects.clean)
+    with threadpool_limits(1):
+        return defects.statuses(draw(np.random.default_rng(seed)))
+
+
 def tell_laws(pool: Executor, miners: Sequence[str], n: int) -> None:
     """Prints a row a law."""
     print(f"{'miner':<17}{'planted law':<{WIDE}}{'stated':>8}{'covers':>8}{'supported':>11}   of {n} sweeps")
@@ -88,6 +97,20 @@ def tell_noise(pool: Executor, miners: Sequence[str], n: int, whole: bool) -> No
         _tell(f"{'all of them':<17}{name}", np.array(list(pool.map(one_noise, [number] * n, seeds, chunksize=8))))
 
 
+def tell_defects(pool: Executor, n: int) -> None:
+    """Prints a row a check of the Playbook."""
+    seeds = range(FIRST_SEED, FIRST_SEED + n)
+    clean = list(pool.map(one_defect, [""] * n, seeds, chunksize=4))
+    print(f"\n{'planted defect':<{17 + WIDE}}{'found':>8}{'alarms':>8}{'cleared':>9}   of {n} sweeps")
+    for name in defects.names():
+        planted = list(pool.map(one_defect, [name] * n, seeds, chunksize=4))
+        found = np.mean([outcomes[name] == "failed" for outcomes in planted])
+        alarms, cleared = (sum(outcomes[name] == status for outcomes in clean) for status in ("failed", "passed"))
+        print(f"{name:<{17 + WIDE}}{found:8.2f}{alarms:8d}{cleared:9d}", flush=True)
+    any_alarm = sum("failed" in outcomes.values() for outcomes in clean)
+    print(f"{'any of them, on a clean sweep':<{17 + WIDE}}{'':8}{any_alarm:8d}", flush=True)
+
+
 def _tell(label: str, counts: np.ndarray) -> None:
     claims, supported = counts.sum(axis=0)
     any_share = (counts[:, 1] > 0).mean()
@@ -95,10 +118,11 @@ def _tell(label: str, counts: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Runs everything and prints two tables."""
+    """Runs everything and prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sweeps", type=int, default=500, help="of each law")
     parser.add_argument("--noise", type=int, default=1000, help="sweeps of each kind of noise")
+    parser.add_argument("--defects", type=int, default=100, help="sweeps of each planted defect, and clean ones")
     parser.add_argument("--miner", action="append", help="only these; the noise of the whole report is left out")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
@@ -108,6 +132,8 @@ def main() -> None:
             tell_laws(pool, chosen, args.sweeps)
         if args.noise:
             tell_noise(pool, chosen, args.noise, whole=not args.miner)
+        if args.defects and not args.miner:
+            tell_defects(pool, args.defects)
 
 
 if __name__ == "__main__":
