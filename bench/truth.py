@@ -2,11 +2,11 @@
 
     python bench/truth.py [--sweeps 500] [--noise 1000] [--defects 100] [--miner NAME]… [--workers 2]
 
-The seeds are not those of the tests. `covers` is the share of sweeps whose 95% interval holds the planted value,
-among those that state one; `supported` the share in which the claim is made. Noise goes through the whole report, all
-miners and the correction for all comparisons; a miner's own noise is told with its laws. See `tests/truth/laws`. Defects are those that the checks of the Deep Learning
-Tuning Playbook look for: `found` is the share of sweeps with that defect in which the check fails, `alarms` the number of
-clean sweeps in which it does; see `tests/truth/defects.py`.
+The seeds are not those of the tests. `covers` is the share of sweeps whose 95% interval holds the planted value, among
+those that state one; `supported` the share in which the claim is made. Noise goes through the whole report, all miners
+and the correction for all comparisons; a miner's own noise is told with its laws. See `tests/truth/laws`. Defects are
+those that the checks of the Deep Learning Tuning Playbook look for: `found` is the share of sweeps with that defect in
+which the check fails, `alarms` the number of clean sweeps in which it does; see `tests/truth/defects.py`.
 """
 
 from __future__ import annotations
