@@ -13,8 +13,8 @@ comparison at a common rate would credit warmup with a rate that only it can bea
 Barkeshli 2024). The errors allow for scatter of any size anywhere (HC2, MacKinnon & White 1985), and the p-value must
 hold on the ranks of the results as well. The best length is the bottom of a parabola in the logarithm of the warmup's
 share of the steps (of the steps themselves where the length of training is not known), each length at its own best
-learning rate, with Fieller's interval (1954). Tasks are never pooled: differences are divided by the spread of their task's results
-and combined by random-effects meta-analysis (REML; Hartung & Knapp 2001).
+learning rate, with Fieller's interval (1954). Tasks are never pooled: differences are divided by the spread of their
+task's results and combined by random-effects meta-analysis (REML; Hartung & Knapp 2001).
 
 How to read it
 --------------
