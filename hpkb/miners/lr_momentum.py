@@ -100,8 +100,9 @@ def _join(*words: str) -> str:
 def _of(sweep: Sweep, asked: Question, kin: Sequence[str]) -> Iterator[Finding]:
     momentum = sweep.hyperparameter(asked.parameter)
     rows = _of_kin(sweep, kin)
-    runs = sweep.subset(rows) if momentum is not None else sweep
+    runs = sweep
     if momentum is not None:
+        runs = _without_constant(sweep.subset(rows))
         runs = derived(runs, asked.parameter, asked.knob, 1 - momentum.values[rows])
     ridge = fit_ridge(runs, asked.knob)
     shown = {**evidence(sweep), "run_ids": runs.run_ids}
@@ -109,6 +110,12 @@ def _of(sweep: Sweep, asked: Question, kin: Sequence[str]) -> Iterator[Finding]:
     # A variable that is no better by more than chance would only repeat a missing exponent.
     for comparison in _comparisons(runs, asked) if ridge.p_value is not None else ():
         yield replace(_gain_finding(sweep, asked, comparison), run_ids=runs.run_ids)
+
+
+def _without_constant(runs: Sweep) -> Sweep:
+    """The runs without a category that is the same in all of them."""
+    kept = [h for h in runs.hyperparameters if h.scale != "category" or np.unique(h.values).size > 1]
+    return replace(runs, hyperparameters=tuple(kept))
 
 
 def _of_kin(sweep: Sweep, kin: Sequence[str]) -> BoolArray:

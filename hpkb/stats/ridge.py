@@ -87,6 +87,24 @@ def fit_ridge(sweep: Sweep, knob: str) -> Ridge:
     return _fit(runs, knob)
 
 
+def near_best(sweep: Sweep, knob: str, ridge: Ridge) -> Sweep | None:
+    """The feasible runs of the half of the configurations whose settings lie nearest to the ridge, by the fitted curve.
+
+    Chosen by their settings, so that luck makes no selection. None where fewer than 40 configurations would be left.
+    """
+    runs = usable(sweep, knob)
+    if runs is None or ridge.exponent is None:
+        return None
+    feasible = runs.subset(~runs.infeasible)
+    data = ridge_data(feasible, knob, ridge.scale, "missing")
+    best = search(data)
+    _, first, member = np.unique(feasible.configuration, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # the configurations stand in the order of their first rows
+    curve = best.curve[0][order[member]]
+    near = feasible.subset(curve <= np.median(best.curve[0]))
+    return near if near.n_configurations >= 2 * FEWEST_CONFIGURATIONS else None
+
+
 def _words(name: str) -> str:
     return name.replace("_", " ")
 

@@ -95,6 +95,13 @@ def ridge_data(sweep: Sweep, knob: str, scale: Scale, infeasible: Infeasible) ->
     )  # fmt: skip
 
 
+def of_level(sweep: Sweep, name: str, code: int) -> Sweep:
+    """The runs with one level of a category, which then says nothing more and is left out."""
+    category = sweep.hyperparameter(name)
+    runs = sweep if category is None else sweep.subset(category.values == code)
+    return replace(runs, hyperparameters=tuple(h for h in runs.hyperparameters if h.name != name))
+
+
 def index_model(sweep: Sweep, variable: FloatArray, still: Collection[str], scale: Scale) -> ShiftModel:
     """The problem of one variable (n_runs,) in place of ln learning rate.
 

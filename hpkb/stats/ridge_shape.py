@@ -85,7 +85,8 @@ class Shape:
             return "the best learning rate lies at or above the largest ones that were tried"
         drawn = self.places[self.at] + float(self.data.reference @ self.best.theta[0])
         if not self.data.model.u.min() <= drawn <= self.data.model.u.max():
-            return f"the best learning rate with {', '.join(self.data.drawn_for)} lies beyond what was tried"
+            given = f" with {', '.join(self.data.drawn_for)}" if self.data.drawn_for else ""
+            return f"the best learning rate{given} lies beyond what was tried"
         return ""
 
     def _rise(self) -> FloatArray:

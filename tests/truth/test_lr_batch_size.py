@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from hpkb.miners import Context, lr_batch_size
-from hpkb.sweep import Sweep
+from hpkb.sweep import Hyperparameter, Sweep
 from tests.truth.planted import covers, planted_sweep
 
 SEEDS = 100
@@ -109,3 +109,56 @@ def test_tasks_are_combined():
     assert {row["label"] for row in together.figure["rows"]} == {f"task {i}" for i in range(5)}
     assert [r["value"] for r in together.figure["references"]] == [1.0, 0.5, 0.0]
     assert together.high - together.low < findings[0].high - findings[0].low
+
+
+def law(sweep: Sweep):
+    with threadpool_limits(1):
+        return next(f for f in lr_batch_size.mine(Context(sweep)) if f.quantity == "scaling_law")
+
+
+@pytest.mark.parametrize(("planted", "name"), [(1.0, "linear"), (0.5, "square root"), (0.0, "none")])
+def test_the_planted_law_is_the_best_and_is_not_refused(planted, name):
+    found = [
+        law(planted_sweep(np.random.default_rng(seed), 100, batch_exponent=planted, seed_noise=0.1)[0])
+        for seed in range(12)
+    ]
+    assert sum(f.estimate == name for f in found) >= 11
+    said = {"linear": "linear scaling", "square root": "square-root scaling", "none": "no scaling"}[name]
+    assert sum(said in f.claim.partition("leave ")[2] for f in found) >= 10
+    assert sum(f.verdict == ("supported" if planted else "rejected") for f in found) >= 9
+
+
+def test_scaling_that_levels_off_is_told_from_the_others():
+    """The best rate goes as B / (B + 48): the planted sweep without scaling, with each rate multiplied by that."""
+    found = []
+    for seed in range(8):
+        sweep, _ = planted_sweep(
+            np.random.default_rng(seed), 160, batch_exponent=0.0, seed_noise=0.1, learning_rate_range=(1e-5, 10.0)
+        )
+        batch = sweep.hyperparameter("batch_size").values
+        moved = [
+            replace(h, values=h.values * batch / (batch + 48)) if h.name == "learning_rate" else h
+            for h in sweep.hyperparameters
+        ]
+        found.append(law(replace(sweep, hyperparameters=tuple(moved))))
+    assert sum(f.estimate == "saturating" for f in found) >= 7
+    assert sum("refuse" in f.claim and f.verdict == "supported" for f in found) >= 7
+
+
+def test_epochs_and_steps_are_held_apart():
+    """The best rate goes as B^0.5 at equal epochs and as epochs^-0.5: at equal steps it does not go with B at all."""
+    found = {"": [], "at equal steps": []}
+    for seed in range(10):
+        sweep, _ = planted_sweep(np.random.default_rng(seed), 160, batch_exponent=0.5, seed_noise=0.1)
+        epochs = np.exp(np.random.default_rng(seed).uniform(np.log(5), np.log(80), sweep.n_runs))
+        moved = [
+            replace(h, values=h.values * (epochs / 20) ** -0.5) if h.name == "learning_rate" else h
+            for h in sweep.hyperparameters
+        ]
+        told = replace(sweep, hyperparameters=(*moved, Hyperparameter("epochs", "log", epochs)))
+        for finding in lr_batch_size.mine(Context(told)):
+            if finding.quantity == "scaling_exponent":
+                found[finding.condition].append(finding)
+    assert sum(covers(f, 0.5) for f in found[""]) >= 8
+    assert sum(covers(f, 0.0) for f in found["at equal steps"]) >= 8
+    assert sum(f.verdict == "supported" for f in found["at equal steps"]) <= 2

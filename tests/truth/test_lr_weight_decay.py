@@ -204,3 +204,36 @@ def test_an_outlier_is_no_interaction():
     for seed in (100_011, 100_033, 100_039):  # raw objectives gave p-values below 1e-10 here
         sweep, _ = planted_sweep(np.random.default_rng(seed), effect=False, **heavy)
         assert all((finding.p_value or 1) > 0.05 for finding in exponents(sweep))
+
+
+def test_each_optimizer_has_its_own_exponent_and_the_two_kinds_of_decay_are_compared():
+    """AdamW's rates are moved so that its product is constant; those of SGD do not go with weight decay."""
+    supported = []
+    for seed in range(6):
+        sweep, _ = planted_sweep(np.random.default_rng(seed), 160, ridge=0.0, optimizers=("SGD", "AdamW"))
+        decay, optimizer = (sweep.hyperparameter(name).values for name in ("weight_decay", "optimizer"))
+        factor = np.where(optimizer == 1, (decay / 1e-3) ** -0.5, 1.0)
+        moved = [
+            replace(h, values=h.values * factor) if h.name == "learning_rate" else h for h in sweep.hyperparameters
+        ]
+        found = {(f.quantity, f.condition): f for f in exponents(replace(sweep, hyperparameters=tuple(moved)))}
+        assert found["ridge_exponent", "optimizer=AdamW"].estimate == pytest.approx(-0.5, abs=0.15)
+        assert found["ridge_exponent", "optimizer=SGD"].estimate == pytest.approx(0.0, abs=0.15)
+        supported.append(found["coupling_difference", "SGD less AdamW"].verdict == "supported")
+    assert sum(supported) >= 5
+
+
+def test_a_time_scale_is_told_from_a_product_where_runs_differ_in_length():
+    inside = []
+    for seed in range(8):
+        sweep, _ = planted_sweep(np.random.default_rng(seed), 120, ridge=-1.0, seed_noise=0.1)
+        steps = np.exp(np.random.default_rng(seed).uniform(np.log(1e3), np.log(3e4), sweep.n_runs))
+        moved = [
+            replace(h, values=h.values * 5e3 / steps) if h.name == "learning_rate" else h
+            for h in sweep.hyperparameters
+        ]
+        found = exponents(replace(sweep, hyperparameters=(*moved, Hyperparameter("steps", "log", steps))))
+        length = next(f for f in found if f.quantity == "steps_exponent")
+        inside.append(covers(length, -1.0) and "leaves a constant time scale" in length.claim)
+        assert covers(found[0], -1.0) or seed
+    assert sum(inside) >= 6
