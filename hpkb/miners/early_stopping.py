@@ -286,15 +286,15 @@ def _checkpoints(sweep: Sweep, runs: Replayed) -> Iterator[Finding]:
 def _difference(sweep: Sweep, runs: Replayed, quantity: str, words: str, values: FloatArray) -> Finding:
     cut = MOST * runs.floor.sd * 4
     mean, low, high = student(np.clip(values, -cut, cut))
-    metric, way = runs.measure or runs.watched.metric, "better" if mean < 0 else "worse"
+    metric = runs.measure or runs.watched.metric
     number = f"{mean:.2g} (95% interval {low:.2g} to {high:.2g}; negative is better)"
-    within = max(abs(low), abs(high)) <= runs.floor.sd
     p = _p_difference(values, mean, high - mean)
-    verdict: Verdict = "rejected" if within else "supported" if p <= LEVEL and low * high > 0 else "insufficient"
+    no_gain = low >= -runs.floor.sd  # a mean of values lags behind a curve that still falls, which is no finding
+    verdict: Verdict = "rejected" if no_gain else "supported" if p <= LEVEL and high < 0 else "insufficient"
     unsettled = f"Whether {words[0].lower()}{words[1:]} is better than the last one is not settled: {number}."
     claims: dict[Verdict, str] = {
-        "supported": f"{words} is {way} than the last one, by {metric}: {number}.",
-        "rejected": f"{words} is as good as the last one within the noise floor of {runs.floor.sd:.2g}: {number}.",
+        "supported": f"{words} is better than the last one, by {metric}: {number}.",
+        "rejected": f"{words} is no better than the last one beyond the noise floor of {runs.floor.sd:.2g}: {number}.",
         "insufficient": unsettled,
     }
     return Finding(
