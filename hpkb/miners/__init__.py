@@ -19,6 +19,8 @@ from hpkb.findings import Finding
 from hpkb.sweep import Sweep
 
 if TYPE_CHECKING:
+    from hpkb.stats.effects import Effects
+    from hpkb.stats.gaussian import Process
     from hpkb.stats.surrogate import Surrogate
 
 
@@ -36,6 +38,20 @@ class Context:
         from hpkb.stats.surrogate import Surrogate
 
         return Surrogate.fit(self.sweep, self.seed)
+
+    @cached_property
+    def process(self) -> Process | None:
+        """The Gaussian process fitted to the task's feasible configurations, None where they are too few or alike."""
+        from hpkb.stats.gaussian import process_of
+
+        return process_of(self.sweep, self.seed)
+
+    @cached_property
+    def effects(self) -> Effects:
+        """The p-values of all main effects and pairs on the objective."""
+        from hpkb.stats.effects import effects_of
+
+        return effects_of(self.sweep)
 
 
 class Miner(Protocol):

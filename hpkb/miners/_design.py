@@ -13,7 +13,6 @@ from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
 from hpkb.stats import noise
 from hpkb.stats.design import hopeless, near, results
-from hpkb.stats.effects import effects_of
 from hpkb.stats.feasibility import bound_of, curve, effect_of_learning_rate, outcomes_of, wilson
 from hpkb.stats.nested import variance_ratio
 from hpkb.stats.response import Response, response_of
@@ -51,12 +50,12 @@ class _Best:
 def around_the_best(context: Context, at: Sweep) -> Iterator[Finding]:
     """Yields for each number that matters whether its best value lies at the edge or where little was tried."""
     sweep = context.sweep
-    effects, floor = effects_of(sweep).main, noise.floor(sweep)
+    effects, floor = context.effects.main, noise.floor(sweep)
     for i, h in enumerate(sweep.hyperparameters):
         p = effects[h.name]
         if h.scale == "category" or p is None or p > 0.05:
             continue
-        line = response_of(sweep, context.surrogate, i, floor)
+        line = response_of(sweep, context.process, i, floor)
         if line is not None:
             best = _Best(sweep, at, h, line, p)
             yield _boundary(best)
@@ -70,8 +69,8 @@ def _boundary(best: _Best) -> Finding:
     share, side = max((line.edge_high, "largest"), (low, "smallest"))
     number = _typed(h, line.values[-1 if side == "largest" else 0])
     name, beyond = words(h.name), "larger" if side == "largest" else "smaller"
-    unsettled = f"Whether the best {name} lies at the edge of what was tried cannot be told."
-    claim = f"The best {name} lies at the {side} that was tried ({number:.3g}): try {beyond} ones."
+    unsettled = f"Whether the best value of {name} lies at the edge of what was tried cannot be told."
+    claim = f"The best value of {name} is the {side} that was tried ({number:.3g}): try {beyond} ones."
     finding = _finding(
         best.sweep, (h.name,), "boundary", claim, "supported", claim_if_insufficient=unsettled, estimate=share,
         unit="share of resamples",
@@ -80,7 +79,7 @@ def _boundary(best: _Best) -> Finding:
     if share >= AT_EDGE:
         return finding.judged()
     if share <= 1 - AT_EDGE:
-        claim = f"The best {name} does not lie at an edge of what was tried."
+        claim = f"The best value of {name} does not lie at an edge of what was tried."
         return _finding(best.sweep, (h.name,), "boundary", claim, "rejected", claim_if_insufficient=unsettled,
                         estimate=share, unit="share of resamples", p_value=best.p_value)  # fmt: skip
     return finding.insufficient(f"at the edge in {share:.0%} of the resamples")
@@ -97,18 +96,18 @@ def _sparse(best: _Best) -> Finding:
     own = best.at.hyperparameter(h.name) or h
     n, share, chance = near(own, best.curve.optimum, CLOSE_BY)
     expected = share * int((~np.isnan(own.transformed)).sum())
-    where = f"within {CLOSE_BY:.0%} of its range of the best value ({_typed(h, best.curve.optimum):.3g})"
-    counted = f"{n} configurations have a {name} {where}, where a random design has about {expected:.0f}"
+    where = f"within {CLOSE_BY:.0%} of the range from it ({_typed(h, best.curve.optimum):.3g})"
+    counted = f"{n} configurations lie {where}, where a random design has about {expected:.0f}"
     reach = CLOSE_BY * float(best.curve.values[-1] - best.curve.values[0])
     gap = {"hyperparameter": h.name, "low": _typed(h, best.curve.optimum - reach),
            "high": _typed(h, best.curve.optimum + reach)}  # fmt: skip
-    unsettled = f"Whether enough was tried near the best {name} is not settled: {counted}."
+    unsettled = f"Whether enough was tried near the best value of {name} is not settled: {counted}."
     common: dict[str, Any] = {"claim_if_insufficient": unsettled, "estimate": float(n), "unit": "configurations"}
     if n >= FEWEST_NEAR:
-        claim = f"Enough was tried near the best {name}: {counted}."
+        claim = f"Enough was tried near the best value of {name}: {counted}."
         return _finding(best.sweep, (h.name,), "sparse_near_optimum", claim, "rejected", **common)
     return _finding(
-        best.sweep, (h.name,), "sparse_near_optimum", f"Little was tried near the best {name}: only {counted}.",
+        best.sweep, (h.name,), "sparse_near_optimum", f"Little was tried near the best value of {name}: only {counted}.",
         "supported", p_value=max(best.p_value or 0.0, chance, 1e-300), figure={"kind": "gap", "gaps": [gap]}, **common,
     ).judged()  # fmt: skip
 

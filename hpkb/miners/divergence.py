@@ -3,7 +3,7 @@
 Question
 --------
 How many runs ended infeasible (not a number, out of memory, a loss that ran away), and up to which learning rate is
-that rare?
+that rare? What moves that edge? Is the best learning rate right at it? What do curves look like before?
 
 Method
 ------
@@ -12,30 +12,40 @@ a logistic regression on the logarithms of learning rate and batch size and on t
 penalised likelihood (Heinze & Schemper 2002, *A solution to the problem of separation in logistic regression*,
 Statistics in Medicine 21), which stays finite when every run beyond some learning rate fails. The safe upper bound
 is where the probability reaches one in ten, at the median batch size; interval and test are by the penalised
-likelihood ratio. Seeds of one configuration that fail together count as less than independent runs.
+likelihood ratio. Seeds of one configuration that fail together count as less than independent runs. What moves the
+edge (batch size, warmup, clipping, precision, depth, width, weight decay) enters the same regression; how far it moves
+is minus the ratio of its coefficient to the learning rate's, with the interval of the likelihood ratio. How far the
+best learning rate lies below the edge is the distance to the lowest point of a Gaussian process along the learning
+rate at good settings of all else, with the errors of both. Before the edge, the spikes of the training loss are
+regressed on the learning rate with all else held, and the growth of gradients is compared between runs that end
+infeasible and the others (Welch 1947, and on ranks).
 
 How to read it
 --------------
 Below the bound at most one run in ten is expected to fail; the lower end of the interval is the cautious choice.
-The best learning rate often lies close below: compare with *response*. An optimizer has a bound of its own, since
-their learning rates are not on one scale.
+A best learning rate right at the edge says that something that lets the edge move up (warmup, clipping) may let a
+larger learning rate win: the Deep Learning Tuning Playbook's sign of instability. An optimizer has a bound of its own,
+since their learning rates are not on one scale.
 
 When it misleads
 ----------------
 The regression draws one smooth rise: where small learning rates fail as well (too slow to meet a limit, say), it
-misses that. Warmup, clipping and depth move the edge; where they were varied, the bound is an average over them. A
+misses that. Where warmup, clipping and depth were varied, the bound is at the middle of what was tried of them. A
 finite but useless loss is infeasible only where the training loss rose to twice its first value.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hpkb.findings import Finding, evidence
+from hpkb.findings import LEVEL, Finding, evidence
 from hpkb.miners import Context
+from hpkb.stats.boundary import Margin, Shift, margin, shifts
 from hpkb.stats.feasibility import (
     FEWEST_RUNS,
     Bound,
@@ -48,14 +58,17 @@ from hpkb.stats.feasibility import (
     outcomes_of,
     wilson,
 )
+from hpkb.stats.instability import Difference, gradient_growth, spikes
+from hpkb.stats.slopes import Slope
 from hpkb.sweep import Sweep
 
 CURVE_POINTS = 33
+AT_EDGE = 3.0  # a best learning rate within this factor of the edge lies at it
 CAUSES = ("learning_rate", "optimizer", "batch_size")  # what the regression knows of
 
 
 def mine(context: Context) -> list[Finding]:
-    """Returns the share of infeasible runs and the safe upper bound of the learning rate, one an optimizer."""
+    """Returns the share of infeasible runs, the safe bound of each optimizer, what moves it and what comes before."""
     sweep = context.sweep
     if not sweep.n_runs:
         return []
@@ -66,7 +79,114 @@ def mine(context: Context) -> list[Finding]:
     if outcomes is None:
         return [share, _no_bound(sweep)]
     p_value = None if "learning_rate" in sweep.aliases.hidden else effect_of_learning_rate(outcomes)
-    return [share, *(_bound(sweep, outcomes, level, p_value) for level in _levels(outcomes))]
+    bounds = [(level, bound_of(outcomes, level)) for level in _levels(outcomes)]
+    found = [share, *(_bound(sweep, outcomes, level, p_value, bound) for level, bound in bounds)]
+    if p_value is not None and p_value <= LEVEL:  # without an edge, nothing moves it and nothing comes before it
+        found += [_moved(sweep, s, p_value) for s in shifts(sweep, outcomes)]
+        found += _margins(context, bounds, p_value)
+        found += _before_the_edge(sweep)
+    return found
+
+
+def _moved(sweep: Sweep, shift: Shift, p_value: float) -> Finding:
+    name = shift.hyperparameter.name
+    p = max(shift.p_value, p_value)
+    bounds = (shift.estimate, shift.low, shift.high)
+    if shift.unit == "ln":
+        quantity, numbers, unit = "boundary_exponent", bounds, "exponent"
+        said = f"the learning_rate from which runs diverge goes as {name} to the power"
+        condition = ""
+    else:
+        quantity, unit = "boundary_factor", "factor"
+        numbers = tuple(None if x is None else math.exp(min(max(x, -50.0), 50.0)) for x in bounds)
+        condition = f"{shift.unit} against {shift.against}" if shift.against else ""
+        who = f"{name} {condition}" if condition else f"from the smallest {name} to the largest, {name}"
+        said = f"{who} multiplies the learning_rate from which runs diverge by"
+    estimate, low, high = numbers
+    number = f"{estimate:.2g} [{_shown(low)}, {_shown(high)}]"
+    up = "up" if shift.estimate > 0 else "down"
+    return Finding(
+        miner="divergence", hyperparameters=(name,), quantity=quantity, verdict="supported",
+        claim=f"{name} is associated with an edge further {up}: {said} {number}.",
+        claim_if_insufficient=f"Whether {name} moves the edge of divergence is not settled: {said} {number}.",
+        estimate=estimate, low=low, high=high, unit=unit, p_value=p, condition=condition, **evidence(sweep),
+    ).judged()  # fmt: skip
+
+
+def _margins(context: Context, bounds: Sequence[tuple[int, Bound]], p_value: float) -> Iterator[Finding]:
+    sweep = context.sweep
+    optimizer = sweep.hyperparameter("optimizer")
+    for level, bound in bounds:
+        rows = np.ones(sweep.n_runs, dtype=bool) if optimizer is None else optimizer.values == level
+        found = margin(sweep, context.process, bound, rows)
+        if found is not None:
+            yield _margin(sweep, found, optimizer.levels[level] if optimizer is not None else "", p_value)
+
+
+def _margin(sweep: Sweep, found: Margin, optimizer: str, p_value: float) -> Finding:
+    """Whether the best learning rate lies within a factor of three of the edge."""
+    factor, low, high = (
+        math.exp(min(max(x, -50.0), 50.0))
+        for x in (found.estimate, found.estimate - found.half_width, found.estimate + found.half_width)
+    )
+    whose = f"With {optimizer}, t" if optimizer else "T"
+    said = f"the edge of divergence is {factor:.2g} [{low:.2g}, {high:.2g}] times the best learning_rate"
+    beyond = found.beyond(math.log(AT_EDGE))
+    finding = Finding(
+        miner="divergence", hyperparameters=("learning_rate",), quantity="best_rate_margin", verdict="supported",
+        claim=f"{whose}he best learning_rate ({math.exp(found.best):.3g}) lies at the edge of divergence: {said}. "
+        "Longer warmup or clipping may let a larger one win.",
+        claim_if_insufficient=f"{whose}hat the best learning_rate lies at the edge of divergence is not shown: {said}.",
+        estimate=factor, low=low, high=high, unit="factor", p_value=max(beyond, p_value),
+        condition=f"optimizer={optimizer}" if optimizer else "", **evidence(sweep),
+    )  # fmt: skip
+    if low > AT_EDGE:
+        claim = f"{whose}he best learning_rate lies well below the edge of divergence: {said}."
+        return replace(finding, verdict="rejected", claim=claim)
+    return finding.judged()
+
+
+def _before_the_edge(sweep: Sweep) -> Iterator[Finding]:
+    """Returns what curves show before runs diverge: spikes towards the edge, and gradients that grow."""
+    found = spikes(sweep)
+    if found is not None:
+        yield _spikes(sweep, *found)
+    growth = gradient_growth(sweep)
+    if growth is not None:
+        yield _growth(sweep, growth)
+
+
+def _spikes(sweep: Sweep, metric: str, found: Slope) -> Finding:
+    ten = math.log(10)
+    factor, low, high = (
+        math.exp(min(max(ten * x, -50.0), 50.0))
+        for x in (found.estimate, found.estimate - found.half_width, found.estimate + found.half_width)
+    )
+    number = f"{factor:.2g} [{low:.2g}, {high:.2g}] times per tenfold learning_rate"
+    way = "more" if found.estimate > 0 else "fewer"
+    return Finding(
+        miner="divergence", hyperparameters=("learning_rate",), quantity="spike_factor", verdict="supported",
+        claim=f"Towards the edge {metric} spikes {way} often, also in runs that end well: one more than its spikes "
+        f"grow {number}.",
+        claim_if_insufficient=f"Whether {metric} spikes more often towards the edge is not settled: {number}.",
+        estimate=factor, low=low, high=high, unit="factor per decade", p_value=found.p_value, **evidence(sweep),
+    ).judged()  # fmt: skip
+
+
+def _growth(sweep: Sweep, found: Difference) -> Finding:
+    factor, low, high = (
+        math.exp(min(max(x, -50.0), 50.0))
+        for x in (found.estimate, found.estimate - found.half_width, found.estimate + found.half_width)
+    )
+    number = f"{factor:.2g} [{low:.2g}, {high:.2g}] times as much as in the others"
+    return Finding(
+        miner="divergence", hyperparameters=(), quantity="gradient_growth", verdict="supported",
+        claim=f"In runs that end infeasible the gradient norm has grown {number} by the end of what was logged.",
+        claim_if_insufficient="That gradients grow before a run ends infeasible is not shown: "
+        f"the norm grew {number}.",
+        estimate=factor, low=low, high=high, unit="factor", p_value=found.p_value,
+        caveats=("the largest norm in the last fifth over the median of the first half",), **evidence(sweep),
+    ).judged()  # fmt: skip
 
 
 def _share(sweep: Sweep, outcomes: Outcomes | None) -> Finding:
@@ -115,8 +235,7 @@ def _levels(outcomes: Outcomes) -> list[int]:
     return [int(level) for level, count in zip(levels, counts, strict=True) if count >= FEWEST_RUNS and level >= 0]
 
 
-def _bound(sweep: Sweep, outcomes: Outcomes, level: int, p_value: float | None) -> Finding:
-    bound = bound_of(outcomes, level)
+def _bound(sweep: Sweep, outcomes: Outcomes, level: int, p_value: float | None, bound: Bound) -> Finding:
     tried = outcomes.u[outcomes.optimizer == level]
     optimizer = sweep.hyperparameter("optimizer")
     name = optimizer.levels[level] if optimizer is not None else ""

@@ -3,58 +3,109 @@
 Question
 --------
 Of all that the result varied over the settings that were tried, how much goes back to each hyperparameter alone,
-and how much to pairs that must be chosen together?
+and how much to pairs that must be chosen together? What still matters among good settings? What decides whether a run
+is feasible at all?
 
 Method
 ------
-A forest is fitted to the means of the feasible configurations and decomposed exactly into main effects and
-interactions of pairs (functional ANOVA: Hutter, Hoos & Leyton-Brown 2014, *An efficient approach for assessing
-hyperparameter importance*, ICML), over the range that was tried on each hyperparameter's own scale: logarithmic for
-a learning rate, one weight for each level of a category. Intervals come from forests fitted to resampled
-configurations. Whether a share is more than noise is tested apart, by an F test of the hyperparameter given the
-others, because a share is never negative and a forest gives some to anything.
+A Gaussian process with one length for each hyperparameter is fitted to the means of the feasible configurations and
+decomposed exactly into main effects and interactions of pairs (functional ANOVA: Hutter, Hoos & Leyton-Brown 2014, *An
+efficient approach for assessing hyperparameter importance*, ICML; for a process: Durrande et al. 2013), over the range
+that was tried on each hyperparameter's own scale: logarithmic for a learning rate, one weight for each level of a
+category. Intervals come from refits on resampled configurations, each with lengths that the data leave open. Whether a
+share is more than noise is tested apart, by an F test of the hyperparameter given the others, because a share is never
+negative and noise gives some to anything. The *best quarter* is the same with every result cut at the best quarter's
+worst, infeasible runs counted as such (Hutter et al. cut in the same way; Watanabe, Bansal & Hutter 2023, *PED-ANOVA*):
+what separates good settings from the rest, and from each other. *Whether a run is feasible* is the same for an
+outcome of 0 or 1.
 
 How to read it
 --------------
 A share of 54% means: were everything else averaged over, the learning rate alone would still carry 54% of the
 variance. The share of a pair is what the two do together *beyond* what each does alone. What is missing to 100% is
-interactions of three and more. A hyperparameter with a small share can be left at any value that was tried.
+interactions of three and more. A hyperparameter with a small share can be left at any value that was tried; one with a
+small share over the whole space and a large one in the best quarter is worth tuning last, but worth tuning.
 
 When it misleads
 ----------------
 Shares belong to the range that was tried: a learning rate tried from 1e-4 to 3e-4 has hardly any. They count all of
-the range alike, bad regions included, so that what matters near the optimum can be hidden by what ruins a run.
-Infeasible runs take no part (see *divergence*), and far-out results are cut. A hyperparameter that only some runs
-have, as momentum, is held at its median elsewhere. Two that were always changed together cannot be told apart.
+the range alike, bad regions included; the best quarter says what is left of that. Infeasible runs take no part in the
+shares of the result, and far-out results are cut. A hyperparameter that only some runs have, as momentum, is held at
+its median elsewhere. Two that were always changed together cannot be told apart, so neither is credited, nor any pair
+with one of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from hpkb.findings import Finding, evidence
 from hpkb.miners import Context
-from hpkb.stats.effects import effects_of
+from hpkb.stats.effects import Effects, effects_of
 from hpkb.stats.fanova import Decomposition, decompose
+from hpkb.stats.gaussian import process_of
+from hpkb.stats.surrogate import configurations_of, feasible_runs
 from hpkb.sweep import Sweep, metric_of
 
 ROWS = 12  # of the chart
+GOOD = 0.25  # the best so many of the configurations
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is decomposed: the runs with the outcome that it is of, and the words for it."""
+
+    sweep: Sweep
+    quantity: str
+    of: str
+    condition: str
+    caveats: tuple[str, ...]
 
 
 def mine(context: Context) -> list[Finding]:
-    """Returns the share of variance of each hyperparameter and of each pair."""
+    """Returns the shares of hyperparameters and pairs: over all, in the best quarter, and of feasibility."""
     sweep = context.sweep
-    shares = decompose(context.surrogate)
+    shares = decompose(context.process)
     if shares is None:
-        return [_unknown(sweep, h.name) for h in sweep.hyperparameters]
-    effects, names = effects_of(sweep), [h.name for h in sweep.hyperparameters]
-    found = [_main(sweep, shares, i, effects.main[name]) for i, name in enumerate(names)]
-    pairs = combinations(range(len(names)), 2)
-    found += [_pair(sweep, shares, i, j, effects.pair[names[i], names[j]]) for i, j in pairs]
-    top = max(range(len(names)), key=lambda i: float(shares.main[i]))
-    return [_with_figure(f, found) if i == top else f for i, f in enumerate(found)]
+        found = [_unknown(sweep, h.name) for h in sweep.hyperparameters]
+    else:
+        of = f"the variance of {metric_of(sweep)} over the space that was tried"
+        over = _Part(sweep, "variance_share", of, "", ())
+        found = _findings(sweep, over, shares, context.effects)
+    for part in (_best_quarter(sweep), _feasibility(sweep)):
+        of_part = decompose(process_of(part.sweep, context.seed)) if part else None
+        if part and of_part:
+            found += _findings(sweep, part, of_part, effects_of(part.sweep))
+    return found
+
+
+def _best_quarter(sweep: Sweep) -> _Part | None:
+    """The same runs with every result cut at the worst of the best quarter; infeasible ones stand there too."""
+    y = configurations_of(sweep).y
+    if y.size < 2:
+        return None
+    worst = float(np.quantile(y, GOOD))
+    cut = np.where(feasible_runs(sweep), np.minimum(sweep.y, worst), worst)
+    metric = metric_of(sweep)
+    return _Part(
+        replace(sweep, y=cut, infeasible=np.zeros_like(sweep.infeasible)), "best_quarter_share",
+        f"the variance of {metric} within the best quarter and against the rest", "best quarter",
+        ("results are cut at the worst of the best quarter, infeasible runs there too",),
+    )  # fmt: skip
+
+
+def _feasibility(sweep: Sweep) -> _Part | None:
+    """The same runs with 1 for infeasible and 0 for feasible as their result."""
+    if not 0 < sweep.infeasible_share < 1:
+        return None
+    failed = replace(sweep, y=sweep.infeasible.astype(float), infeasible=np.zeros_like(sweep.infeasible))
+    condition = "whether a run is feasible"
+    return _Part(failed, "infeasibility_share", f"what decides {condition}", condition, ())
 
 
 def _unknown(sweep: Sweep, name: str) -> Finding:
@@ -65,40 +116,51 @@ def _unknown(sweep: Sweep, name: str) -> Finding:
     )  # fmt: skip
 
 
-def _main(sweep: Sweep, shares: Decomposition, i: int, p_value: float | None) -> Finding:
-    name = sweep.hyperparameters[i].name
-    estimate, low, high = float(shares.main[i]), float(shares.main_low[i]), float(shares.main_high[i])
+def _findings(sweep: Sweep, part: _Part, shares: Decomposition, effects: Effects) -> list[Finding]:
+    """One finding a hyperparameter and one a pair, the figure with the one of the largest share."""
+    names = [h.name for h in sweep.hyperparameters]
+    found = [
+        _share(sweep, part, (name,), (shares.main[i], shares.main_low[i], shares.main_high[i]), effects.main[name])
+        for i, name in enumerate(names)
+    ]
+    found += [
+        _share(
+            sweep, part, (names[i], names[j]), (shares.pair[i, j], shares.pair_low[i, j], shares.pair_high[i, j]),
+            effects.pair[names[i], names[j]],
+        )
+        for i, j in combinations(range(len(names)), 2)
+    ]  # fmt: skip
+    top = int(np.argmax(shares.main))
+    return [replace(f, figure=_figure(found, part)) if i == top else f for i, f in enumerate(found)]
+
+
+def _share(
+    sweep: Sweep, part: _Part, names: tuple[str, ...], share: Sequence[float], p_value: float | None
+) -> Finding:
+    estimate, low, high = (float(x) for x in share)
+    low, high = min(low, estimate), max(high, estimate)
     said = _percent(estimate, low, high)
+    claim, nothing = _single(part, names[0], said) if len(names) == 1 else _together(part, names, said)
+    infeasible = int(sweep.infeasible.sum())
+    caveats = part.caveats if infeasible == 0 or part.condition else (f"{infeasible} infeasible runs take no part",)
     return Finding(
-        miner="importance", hyperparameters=(name,), quantity="variance_share", verdict="supported",
-        claim=f"{name} explains {said} of the variance of {metric_of(sweep)} over the space that was tried.",
-        claim_if_insufficient=f"{name} has no demonstrable effect on {metric_of(sweep)} (share {said}).",
-        estimate=estimate, low=low, high=high, unit="share", p_value=p_value,
-        caveats=_caveats(sweep), **evidence(sweep),
+        miner="importance", hyperparameters=names, quantity=part.quantity, verdict="supported", claim=claim,
+        claim_if_insufficient=nothing, estimate=estimate, low=low, high=high, unit="share", p_value=p_value,
+        caveats=caveats, condition=part.condition, **evidence(sweep),
     ).judged()  # fmt: skip
 
 
-def _pair(sweep: Sweep, shares: Decomposition, i: int, j: int, p_value: float | None) -> Finding:
-    one, other = sweep.hyperparameters[i].name, sweep.hyperparameters[j].name
-    estimate, low, high = (
-        float(part[i, j]) for part in (shares.pair, shares.pair_low, shares.pair_high)
-    )
-    said = _percent(estimate, low, high)
-    return Finding(
-        miner="importance", hyperparameters=(one, other), quantity="variance_share", verdict="supported",
-        claim=f"{one} and {other} interact: together they explain {said} of the variance of {metric_of(sweep)} "
-        "beyond what each explains alone.",
-        claim_if_insufficient=f"{one} and {other} do not demonstrably interact (share {said}).",
-        estimate=estimate, low=low, high=high, unit="share", p_value=p_value,
-        caveats=_caveats(sweep), **evidence(sweep),
-    ).judged()  # fmt: skip
+def _single(part: _Part, name: str, said: str) -> tuple[str, str]:
+    return f"{name} explains {said} of {part.of}.", f"{name} has no demonstrable share in {part.of} ({said})."
 
 
-def _with_figure(finding: Finding, found: list[Finding]) -> Finding:
-    return replace(finding, figure=_figure(found))
+def _together(part: _Part, names: tuple[str, ...], said: str) -> tuple[str, str]:
+    one, other = names
+    claim = f"{one} and {other} interact: together they explain {said} of {part.of} beyond what each explains alone."
+    return claim, f"{one} and {other} do not demonstrably interact in {part.of} (share {said})."
 
 
-def _figure(found: list[Finding]) -> dict[str, Any]:
+def _figure(found: list[Finding], part: _Part) -> dict[str, Any]:
     """The largest shares with their intervals."""
     largest = sorted(found, key=lambda f: -float(f.estimate or 0))[:ROWS]
     rows = [
@@ -108,13 +170,9 @@ def _figure(found: list[Finding]) -> dict[str, Any]:
         }
         for f in largest
     ]  # fmt: skip
-    return {"kind": "forest", "x": {"label": "share of variance"}, "rows": rows, "references": []}
+    label = f"share of variance, {part.condition}" if part.condition else "share of variance"
+    return {"kind": "forest", "x": {"label": label}, "rows": rows, "references": []}
 
 
 def _percent(estimate: float, low: float, high: float) -> str:
     return f"{estimate:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def _caveats(sweep: Sweep) -> tuple[str, ...]:
-    infeasible = int(sweep.infeasible.sum())
-    return (f"{infeasible} infeasible runs take no part",) if infeasible else ()

@@ -2,24 +2,28 @@
 
 Question
 --------
-Which value of each hyperparameter is best, over how wide a range is the result as good within noise, and does the
-best value lie at the edge of what was tried?
+Which value of each hyperparameter is best, over how wide a range is the result as good within noise, what can be
+attained at best with the wrong value, and does the best value lie at the edge of what was tried?
 
 Method
 ------
-The reference settings are the best quarter of the configurations. A forest fitted to all feasible configurations
-predicts the result of each reference setting with the one hyperparameter moved over its range, and the predictions
-are averaged: a partial dependence curve (Friedman 2001, *Greedy function approximation*, Annals of Statistics 29)
-taken where it matters, as in the isolation plots of Godbole et al. 2023 (*Deep Learning Tuning Playbook*). The band
-comes from forests fitted to resampled configurations. The plateau holds all values whose curve is within the noise
-floor of the lowest point (without repeated seeds: within the curve's own standard error); the optimum is its
-middle on the hyperparameter's scale. Where the optimizer was varied, this is done at the best one, and for the
-learning rate at each of the others too. The interval of the optimum holds every value that resampling cannot tell from
-the best one. That the hyperparameter matters at all is tested as in *importance*.
+The reference settings are the best quarter of the configurations. A Gaussian process fitted to all feasible
+configurations (Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*) predicts the result of each
+reference setting with the one hyperparameter moved over its range, and the predictions are averaged: a partial
+dependence curve (Friedman 2001, *Greedy function approximation*, Annals of Statistics 29) taken where it matters, as
+in the isolation plots of Godbole et al. 2023 (*Deep Learning Tuning Playbook*). Band and intervals come from
+refits on resampled configurations, each with lengths that the data leave open. The optimum is the curve's lowest
+point. The plateau is that of what can be attained at a value, by the best tenth of the reference settings there: it
+holds every value that is not shown to lose more than the noise floor (without repeated seeds: than near-duplicates
+scatter). Where the optimizer was varied, this is done at the best one, and for the learning rate at each of the
+others too. That the hyperparameter matters at all is tested as in *importance*. Over several tasks the optima are
+combined on the hyperparameter's own scale by random effects (REML; Hartung & Knapp 2001), and the plateaus are laid
+over each other.
 
 How to read it
 --------------
-Choose from the plateau what is cheapest or safest; the optimum's digits mean nothing inside it. Points are runs,
+Choose from the plateau what is cheapest or safest; the optimum's digits mean nothing inside it. Outside of it the
+result is worse, whatever the others are set to. Points are runs,
 with whatever the other hyperparameters were, so most lie above the curve. An optimum at the edge (in the outer tenth
 of the range that was tried, on its own scale) says that the range should be moved or widened before anything is
 concluded from it.
@@ -27,13 +31,14 @@ concluded from it.
 When it misleads
 ----------------
 The curve holds for the other hyperparameters at good values: where two must move together (*lr_batch_size*,
-*lr_weight_decay*), the best value of one belongs to the other's. Trees make steps; a plateau's ends are no finer
-than the values that were tried. Infeasible runs are not in the curve: a plateau may run right up to the cliff, so
-look at *divergence* as well.
+*lr_weight_decay*), the best value of one belongs to the other's. A smooth curve rounds a cliff off; a plateau's ends
+are no finer than the values that were tried, and with few runs it is wide. Infeasible runs are not in the curve: a
+plateau may run right up to the cliff, so look at *divergence* as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +46,7 @@ import numpy as np
 
 from hpkb.findings import Finding, evidence
 from hpkb.miners import Context
+from hpkb.miners._response_tasks import together
 from hpkb.names import lookup
 from hpkb.stats import noise
 from hpkb.stats.effects import effects_of
@@ -48,7 +54,7 @@ from hpkb.stats.response import Response, response_of
 from hpkb.sweep import BoolArray, Hyperparameter, Sweep, direction_of, metric_of
 
 FEWEST_RUNS = 10  # of an optimizer, for a curve of its own
-AT_EDGE = 0.95  # share of the bags with their optimum at the edge that settles it
+AT_EDGE = 0.95  # share of the refits with their optimum at the edge that settles it
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,13 @@ def mine(context: Context) -> list[Finding]:
     optimizers, the best learning rate is that of neither.
     """
     sweep = context.sweep
-    effects, floor = effects_of(sweep), noise.floor(sweep)
+    effects, floor = context.effects, noise.floor(sweep)
     best = _best_optimizer(context, floor)
     found: list[Finding] = []
     for i, h in enumerate(sweep.hyperparameters):
         optimizer = best if h.scale != "category" and _often(h, _runs_with(sweep, best)) else ""
         rows = _runs_with(sweep, optimizer)
-        curve = response_of(sweep, context.surrogate, i, floor, rows)
+        curve = response_of(sweep, context.process, i, floor, rows)
         if curve is None:
             found.append(_unknown(sweep, h))
             continue
@@ -92,6 +98,11 @@ def mine(context: Context) -> list[Finding]:
     return found
 
 
+def combine(findings: Sequence[Finding]) -> list[Finding]:
+    """Returns what the tasks together say of each hyperparameter's best value, on its own scale."""
+    return together(findings)
+
+
 def _best_optimizer(context: Context, floor: float | None) -> str:
     """The level of the best optimizer; empty where it does not vary."""
     names = [h.name for h in context.sweep.hyperparameters]
@@ -99,7 +110,7 @@ def _best_optimizer(context: Context, floor: float | None) -> str:
         return ""
     column = names.index("optimizer")
     h = context.sweep.hyperparameters[column]
-    curve = response_of(context.sweep, context.surrogate, column, floor)
+    curve = response_of(context.sweep, context.process, column, floor)
     return h.levels[int(curve.values[curve.best])] if curve and h.scale == "category" else ""
 
 
@@ -125,7 +136,7 @@ def _other_optimizers(context: Context, case: Case, column: int, floor: float | 
         rows = _runs_with(sweep, level)
         if level == case.optimizer or not _often(case.hyperparameter, rows):
             continue
-        curve = response_of(sweep, context.surrogate, column, floor, rows)
+        curve = response_of(sweep, context.process, column, floor, rows)
         if curve:
             p_value = effects_of(sweep.subset(rows)).main[case.hyperparameter.name]
             condition = f"optimizer={level}"
@@ -160,7 +171,22 @@ def _best_level(case: Case) -> Finding:
 
 
 def _numeric(case: Case) -> list[Finding]:
-    return [_optimum(case), *_plateau(case), _at_boundary(case)]
+    return [_optimum(case), *_plateau(case), _isolation(case), _at_boundary(case)]
+
+
+def _isolation(case: Case) -> Finding:
+    """What the wrong value costs at best: the range of what can be attained along the hyperparameter."""
+    h, curve, metric = case.hyperparameter, case.curve, metric_of(case.sweep)
+    low, high = max(curve.lost - curve.lost_half_width, 0.0), curve.lost + curve.lost_half_width
+    number = f"{curve.lost:.2g} [{low:.2g}, {high:.2g}]"
+    best = direction_of(case.sweep) * curve.attained
+    said = f"at its worst value, {number} of {metric} is lost however the others are set (best attainable {best:.4g})"
+    return Finding(
+        miner="response", hyperparameters=(h.name,), quantity="attainable_loss", verdict="supported",
+        claim=f"{h.name}: {said}.", claim_if_insufficient=f"{h.name}: {said}, if it matters at all.",
+        estimate=curve.lost, low=low, high=high, unit=metric, p_value=case.p_value, caveats=_caveats(case),
+        **evidence(case.sweep),
+    ).judged()  # fmt: skip
 
 
 def _optimum(case: Case) -> Finding:
@@ -214,14 +240,14 @@ def _at_boundary(case: Case) -> Finding:
         miner="response", hyperparameters=(h.name,), quantity="at_boundary", verdict="supported",
         claim=f"The best {h.name} lies at the edge of what was tried ({side} {edge:.3g}): try {beyond} ones.",
         claim_if_insufficient=f"Whether the best {h.name} lies at the edge of what was tried cannot be told.",
-        estimate=share, unit="share of resamples", p_value=case.p_value, **evidence(case.sweep),
+        estimate=share, unit="share of refits", p_value=case.p_value, **evidence(case.sweep),
     ).judged()  # fmt: skip
     if finding.verdict != "supported" or share >= AT_EDGE:
         return finding
     if share <= 1 - AT_EDGE:
         claim = f"The best {h.name} does not lie at an edge of what was tried: larger and smaller ones were worse."
         return replace(finding, verdict="rejected", claim=claim)
-    return finding.insufficient(f"at the edge in {share:.0%} of the resamples")
+    return finding.insufficient(f"at the edge in {share:.0%} of the refits")
 
 
 def _figure(case: Case) -> dict[str, Any]:
@@ -277,7 +303,8 @@ def _unit(h: Hyperparameter) -> str:
 
 def _caveats(case: Case) -> tuple[str, ...]:
     absent = int(np.isnan(case.hyperparameter.values[case.rows]).sum())
-    caveats = [] if case.curve.floor_known else ["no repeated seeds: the plateau rests on the curve's own error"]
+    unknown = "no repeated seeds: the plateau rests on the scatter of near-duplicates"
+    caveats = [] if case.curve.floor_known else [unknown]
     if case.optimizer:
         caveats.append(f"at {case.optimizer}, the best optimizer" if not case.condition else f"at {case.optimizer}")
     if absent:

@@ -15,12 +15,13 @@ from scipy.stats import norm, rankdata
 
 from hpkb.stats.basis import one_hot, powers
 from hpkb.stats.encoding import explained_absence
-from hpkb.stats.surrogate import configurations_of
+from hpkb.stats.surrogate import Configurations, configurations_of
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
 LEVELS_AS_CATEGORY = 4  # a number of so few values gets one column a value, as a category does
 RESIDUAL_DEGREES = 8  # no test with fewer degrees of freedom: its size would hang on the shape of the noise
 HIGHEST_POWER = 4
+LARGEST = 3000  # configurations that are tested, drawn at random: with more the tests only cost more
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def effects_of(sweep: Sweep) -> Effects:
     """
     names = [h.name for h in sweep.hyperparameters]
     pairs = list(combinations(range(len(names)), 2))
-    table = configurations_of(sweep)
+    table = _some(configurations_of(sweep))
     if not names or table.y.size < 2 or np.ptp(table.y) == 0:
         return Effects(dict.fromkeys(names), {(names[i], names[j]): None for i, j in pairs})
     weight = np.sqrt(2 * table.seeds / (table.seeds + 1))[:, None]
@@ -74,6 +75,14 @@ def effects_of(sweep: Sweep) -> Effects:
         for i, j in pairs
     }
     return Effects(main, pair)
+
+
+def _some(table: Configurations) -> Configurations:
+    """At most `LARGEST` of the configurations, always the same ones."""
+    if table.y.size <= LARGEST:
+        return table
+    kept = np.sort(np.random.default_rng(0).permutation(table.y.size)[:LARGEST])
+    return Configurations(table.rows[kept], table.y[kept], table.seeds[kept], table.first[kept])
 
 
 def design_block(h: Hyperparameter, sweep: Sweep, degree: int) -> FloatArray:

@@ -1,31 +1,26 @@
-"""Functional analysis of variance of a forest: how much of its variation each hyperparameter carries.
+"""Functional analysis of variance: how much of the variation each hyperparameter carries.
 
-Every leaf is a box with a value, so the mean of the forest over all other hyperparameters is a sum over leaves of
-value times the shares of the box's sides (Hutter, Hoos & Leyton-Brown 2014, *An efficient approach for assessing
-hyperparameter importance*, ICML). The effects are exact: no sampling. The measure is uniform over what was tried,
-on each hyperparameter's own scale (Hutter et al. integrate on the raw scale, where a logarithmic range is almost
-all of its last decade).
+The kernel of a process (`hpkb.stats.gaussian`) is a product over hyperparameters, so its mean over any of them is a
+product of one-dimensional means, and the variance of every main effect and interaction is a quadratic form of its
+weights (Durrande et al. 2013, *ANOVA kernels and RKHS of zero mean functions for model-based sensitivity analysis*,
+Journal of Multivariate Analysis 115). The effects are exact: no sampling. The measure is uniform over what was tried,
+on each hyperparameter's own scale (Hutter, Hoos & Leyton-Brown 2014, ICML, integrate on the raw scale, where a
+logarithmic range is almost all of its last decade).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
-from scipy.stats import qmc
 
-from hpkb.stats.encoding import Encoding, Levels
-from hpkb.stats.surrogate import Surrogate
-from hpkb.stats.trees import Forest
+from hpkb.stats.gaussian import Process
 from hpkb.sweep import FloatArray
 
-POINTS = 4096  # of a Sobol sequence, for the total variance; the error is under one percent
-BAG_POINTS = 1024
-FLAT = 1e-20  # a variance that is none
+FLAT = 1e-12  # a variance that is none, beside that of the objective
+LEAST = 0.002  # a bound below a fifth of a per cent is none
 
 
 @dataclass(frozen=True)
@@ -44,22 +39,18 @@ class Decomposition:
     pair_high: FloatArray
 
 
-def decompose(surrogate: Surrogate) -> Decomposition | None:
-    """The shares of variance of all main effects and pairs; None where the surrogate is not fitted or is flat."""
-    if surrogate.encoding is None:
+def decompose(process: Process | None) -> Decomposition | None:
+    """The shares of variance of all main effects and pairs; None where there is no process or it is flat."""
+    if process is None:
         return None
-    d = len(surrogate.names)
-    parts, total = _variances_of_groups(surrogate.forest, surrogate.encoding)
+    d = len(process.encoding.columns)
+    parts, total = _variances(process)
     if total[0] <= FLAT:
         return None
-    # A forest smooths away part of the interactions. What it predicts of configurations that it has not seen is
-    # no overfit, so where that is more than the forest's own variance, it is the better total.
-    shrink = min(1.0, total[0] / max(surrogate.explained, FLAT))
-    shares = shrink * parts[0] / total[0]
-    refits = [shrink * _shares(forest, surrogate.encoding) for forest in (surrogate.bags, surrogate.chains)]
-    low, high = _interval(shares, *refits)
-    pairs = [_triangle(values[d:], d) for values in (shares, low, high)]
-    return Decomposition(shares[:d], low[:d], high[:d], *pairs)
+    shares = parts / np.maximum(total, FLAT)[:, None]
+    low, high = _interval(shares[0], shares[1:])
+    pairs = [_triangle(values[d:], d) for values in (shares[0], low, high)]
+    return Decomposition(shares[0, :d], low[:d], high[:d], *pairs)
 
 
 def _triangle(values: FloatArray, d: int) -> FloatArray:
@@ -68,83 +59,52 @@ def _triangle(values: FloatArray, d: int) -> FloatArray:
     return square
 
 
-def _interval(shares: FloatArray, bags: FloatArray, chains: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The 95% interval of shares (m,) from bags (bags, m), on the arcsine scale, where a share's error is even.
+def _interval(shares: FloatArray, refits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The 95% interval of shares (m,) from refits (refits, m), on the arcsine scale, where a share's error is even.
 
-    A bag sees 63% of the configurations. Where its share differs from that of a chain that sees all of them, the
-    share has not settled yet and would move on with more: the interval reaches out twice as far on that side.
+    Noise adds to every share, once in the fit and once more in the refits. Where these have the larger share, the
+    interval reaches down by twice the difference.
     """
-    if len(bags) < 3 or not len(chains):
-        return np.zeros_like(shares), np.ones_like(shares)
-    angle, of_bags, of_chains = (np.arcsin(np.sqrt(np.clip(x, 0, 1))) for x in (shares, bags, chains))
-    half = stdtrit(len(bags) - 1, 0.975) * of_bags.std(axis=0, ddof=1)
-    moving = 2 * (of_chains.mean(axis=0) - of_bags.mean(axis=0))
-    low, high = angle - half + np.minimum(moving, 0), angle + half + np.maximum(moving, 0)
-    return np.sin(np.maximum(low, 0)) ** 2, np.sin(np.minimum(high, np.pi / 2)) ** 2
+    angle, of_refits = (np.arcsin(np.sqrt(np.clip(x, 0, 1))) for x in (shares, refits))
+    half = stdtrit(len(refits) - 1, 0.975) * of_refits.std(axis=0, ddof=1)
+    added = 2 * np.maximum(of_refits.mean(axis=0) - angle, 0)
+    low = np.sin(np.maximum(angle - half - added, 0)) ** 2
+    high = np.sin(np.minimum(angle + half, np.pi / 2)) ** 2
+    return np.where(low < LEAST, 0.0, low), np.minimum(np.maximum(high, np.minimum(LEAST, 1)), 1.0)
 
 
-def _shares(forest: Forest, encoding: Encoding) -> FloatArray:
-    """The shares of main effects and pairs of each group that is not flat, (groups, d + d(d-1)/2)."""
-    parts, total = _variances_of_groups(forest, encoding)
-    there = total > FLAT
-    return np.asarray(parts[there] / total[there, None])
+def _variances(process: Process) -> tuple[FloatArray, FloatArray]:
+    """The variances of main effects and pairs, (1 + refits, d + d(d-1)/2), and in all, (1 + refits,)."""
+    fits = zip(process.lengths, process.weights, strict=True)
+    found = [_of_fit(process, lengths, weights) for lengths, weights in fits]
+    parts = np.stack([parts for parts, _ in found])
+    return parts, np.maximum([total for _, total in found], parts.sum(axis=1))
 
 
-def _variances_of_groups(forest: Forest, encoding: Encoding) -> tuple[FloatArray, FloatArray]:
-    """The variances of main effects and pairs, (groups, d + d(d-1)/2), and in all, (groups,), of each group."""
-    levels = [column.levels() for column in encoding.columns]
-    groups = [np.flatnonzero(forest.leaf_group == group) for group in range(forest.n_groups)]
-    parts = np.stack([_variances(forest, encoding, levels, leaves) for leaves in groups])
-    # The total is sampled: never let it fall short of what the exact parts add up to.
-    return parts, np.maximum(_total_variance(forest, levels), parts.sum(axis=1))
+def _of_fit(process: Process, lengths: FloatArray, weights: FloatArray) -> tuple[FloatArray, float]:
+    """The same of one fit: quadratic forms of its weights with the kernel's moments along each hyperparameter."""
+    moments = [_moments(process, j, length) for j, length in enumerate(lengths)]
+    mean = np.prod([m for m, _, _ in moments], axis=0)
+    whole = np.prod([second for _, second, _ in moments], axis=0)
+    total = _form(weights, whole) - float(weights @ mean) ** 2
+    alone = [weights * mean / m for m, _, _ in moments]
+    parts = [_form(a, centred) for a, (_, _, centred) in zip(alone, moments, strict=True)]
+    for j, k in combinations(range(len(moments)), 2):
+        parts.append(_form(alone[j] / moments[k][0], moments[j][2] * moments[k][2]))
+    return np.array(parts), total
 
 
-def _total_variance(forest: Forest, levels: list[Levels]) -> FloatArray:
-    """The variance of each group over the product of the levels, (groups,), by quasi-Monte Carlo."""
-    points = POINTS if forest.n_groups == 1 else BAG_POINTS
-    u = qmc.Sobol(2 * len(levels), scramble=True, rng=np.random.default_rng(0)).random(points)
-    columns = []
-    for j, level in enumerate(levels):
-        which = np.minimum(np.searchsorted(np.cumsum(level.weight), u[:, 2 * j]), level.weight.size - 1)
-        low, high = level.low[which], level.high[which]
-        columns.append(low + (high - low) * u[:, 2 * j + 1, None])
-    return np.asarray(forest.predict(np.hstack(columns).astype(np.float32)).var(axis=1))
+def _moments(process: Process, j: int, length: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The kernel's mean about each anchor (m,), its mean products (m, m), and those of its deviations (m, m)."""
+    levels = process.encoding.columns[j].levels()
+    at = (levels.low + levels.high) / 2
+    own = process.anchors[:, process.encoding.owner == j]
+    kernel = np.exp(-0.5 * ((own[:, None, :] - at[None]) ** 2).sum(axis=2) / length**2)
+    mean = kernel @ levels.weight
+    off = kernel - mean[:, None]
+    centred = (off * levels.weight) @ off.T
+    return mean, centred + np.outer(mean, mean), centred
 
 
-def _variances(
-    forest: Forest, encoding: Encoding, levels: list[Levels], leaves: NDArray[np.int64]
-) -> FloatArray:
-    """The variance of each main effect and of each pair's interaction, (d + d(d-1)/2,)."""
-    d = len(levels)
-    overlap = [_overlap(forest, encoding.owner == j, levels[j], leaves) for j in range(d)]
-    weight = [level.weight for level in levels]
-    share = np.stack([o @ w for o, w in zip(overlap, weight, strict=True)])
-    value = forest.value[leaves]
-    mean = float(value @ share.prod(axis=0))
-    main = [(value * _product_without(share, j)) @ overlap[j] - mean for j in range(d)]
-    variances = [float(w @ f**2) for w, f in zip(weight, main, strict=True)]
-    for j, k in combinations(range(d), 2):
-        joint = (overlap[j] * (value * _product_without(share, j, k))[:, None]).T @ overlap[k]
-        joint = joint - mean - main[j][:, None] - main[k][None, :]
-        variances.append(float(weight[j] @ joint**2 @ weight[k]))
-    return np.array(variances)
-
-
-def _product_without(share: FloatArray, *left_out: int) -> FloatArray:
-    """The product of the rows of share (d, leaves) but for some, (leaves,)."""
-    kept = [share[m] for m in range(len(share)) if m not in left_out]
-    return reduce(np.multiply, kept, np.ones(share.shape[1]))
-
-
-def _overlap(
-    forest: Forest, own: NDArray[np.bool_], levels: Levels, leaves: NDArray[np.int64]
-) -> FloatArray:
-    """The share of each level that lies in each leaf's box, (leaves, levels)."""
-    result = np.ones((leaves.size, levels.weight.size))
-    for i, column in enumerate(np.flatnonzero(own)):
-        lower, upper = forest.lower[leaves, column, None], forest.upper[leaves, column, None]
-        low, high = levels.low[None, :, i], levels.high[None, :, i]
-        width = high - low
-        within = np.clip((np.minimum(high, upper) - np.maximum(low, lower)) / np.where(width > 0, width, 1), 0, 1)
-        result *= np.where(width > 0, within, (low > lower) & (low <= upper))
-    return result
+def _form(x: FloatArray, form: FloatArray) -> float:
+    return max(float(x @ form @ x), 0.0)

@@ -37,14 +37,16 @@ class Data:
     weight: FloatArray
 
 
-def firth(data: Data, free: BoolArray | None = None, offset: float = 0.0) -> Fit:
-    """The penalised fit, with `offset` added to every linear predictor.
+def firth(
+    data: Data, free: BoolArray | None = None, offset: float = 0.0, start: FloatArray | None = None
+) -> Fit:
+    """The penalised fit, with `offset` added to every linear predictor, sought from the coefficients `start` (p,).
 
     Coefficients of columns not in `free` (p,) stay 0, while the penalty goes on counting all columns, as the
     likelihood ratio needs.
     """
     move = np.ones(data.x.shape[1], dtype=bool) if free is None else free
-    beta = np.zeros(data.x.shape[1])
+    beta = np.zeros(data.x.shape[1]) if start is None else np.where(move, start, 0.0)
     value = _penalised(data, beta, offset)
     for _ in range(ITERATIONS):
         step = _step(data, beta, offset, move)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from hpkb.stats.encoding import CELLS
-from hpkb.stats.surrogate import Surrogate, configurations_of, spread
+from hpkb.stats.gaussian import Process, profiles
+from hpkb.stats.noise_trend import without_repeats
+from hpkb.stats.surrogate import configurations_of
 from hpkb.sweep import BoolArray, FloatArray, Hyperparameter, Sweep
 
 GRID = 33  # points along a number that took more values than that
 EDGE = 0.1  # share of the range, on its own scale, that counts as its edge
-REFERENCES = (8, 64)  # at least and at most so many reference configurations
+ATTAINED = 0.1  # the best such share of the reference settings says what can be attained at a value
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,10 @@ class Response:
     """A curve over `values` (m,) on the hyperparameter's own scale.
 
     `y` and `half_width` (m,): the predicted objective, lower is better, and half its 95% band. `best` is the index of
-    the lowest point; `alike` (m,) says which points cannot be told from it. `plateau`, `optimum`, `low` and `high`
-    are on the own scale (of no meaning for a category). `edge_low` and `edge_high` are the shares of bags with their
-    lowest point in the first and in the last tenth of the range.
+    the lowest point; `alike` (m,) says which points cannot be told from it. `attained` is what can be attained at best,
+    `lost` how much of that the worst value costs, with half its interval. `plateau`, `optimum`, `low` and `high` are on
+    the own scale (of no meaning for a category). `edge_low` and `edge_high` are the shares of refits with their lowest
+    point in the first and in the last tenth of the range.
     """
 
     values: FloatArray
@@ -30,6 +34,9 @@ class Response:
     half_width: FloatArray
     best: int
     alike: BoolArray
+    attained: float
+    lost: float
+    lost_half_width: float
     plateau: tuple[float, float]
     optimum: float
     low: float
@@ -40,37 +47,53 @@ class Response:
 
 
 def response_of(
-    sweep: Sweep, surrogate: Surrogate, column: int, floor: float | None, among: BoolArray | None = None
+    sweep: Sweep, process: Process | None, column: int, floor: float | None, among: BoolArray | None = None
 ) -> Response | None:
     """The response along the hyperparameter of that column, with a plateau of everything within `floor`.
 
-    Range and reference configurations are taken from the runs `among` (n_runs,), or from all. None where the surrogate
-    is not fitted or the hyperparameter has fewer than two values among those that are feasible.
+    Range and reference configurations are taken from the runs `among` (n_runs,), or from all. The curve is the mean
+    over the reference settings, as in an isolation plot. The plateau is that of what can be attained: the mean of the
+    best tenth of them at each value, since a setting that a value does not suit can be exchanged. It holds all values
+    that are not shown to lose more than `floor`, or more than near-duplicates scatter where that is not known. None
+    where there is no process, or where the hyperparameter has fewer
+    than two values among the runs that are feasible.
     """
     table = configurations_of(sweep)
     present = ~np.isnan(table.rows[:, column]) if table.y.size else np.zeros(0, dtype=bool)
     if among is not None:
         present &= among[table.first]
     values = _grid(sweep.hyperparameters[column], table.rows[present, column])
-    if not surrogate.fitted or values.size < 2:
+    if process is None or values.size < 2:
         return None
-    order = np.argsort(table.y[present], kind="stable")
-    count = int(np.clip(present.sum() // 4, *REFERENCES))
-    chains, bags = surrogate.profile(column, values, table.rows[present][order[:count]])
-    y = chains.mean(axis=0)
-    best = _lowest(y)
-    difference = y - y[best]
-    alike = difference <= spread(bags - bags[:, [best]], chains - chains[:, [best]])
-    half_width = spread(bags, chains)
-    tolerance = floor if floor is not None else float(half_width[best]) / 2
-    plateau = _around(values, difference, best, tolerance)
-    optimum = float(np.mean(plateau))
-    low, high = _hull(values, alike)
-    at_low, at_high = _edges(values, bags)
+    cube = profiles(sweep, process, column, values, among)
+    assert cube is not None
+    curves, attained = cube.mean(axis=1), _attained(cube)
+    best = _lowest(curves[0])
+    loss = attained - attained.min(axis=1, keepdims=True)
+    tolerance = without_repeats(process).sd if floor is None else floor
+    outside = loss[0] - _half_width(loss) > tolerance
+    lowest = np.array([_place(values, curve) for curve in curves])
+    optimum, half = float(lowest[0]), float(stdtrit(len(lowest) - 2, 0.975) * lowest[1:].std(ddof=1))
+    plateau = _around(values, ~outside, int(np.argmin(attained[0])))
+    worst = int(np.argmax(loss[0]))
+    away = curves - curves[:, [best]]
     return Response(
-        values, y, half_width, best, alike, plateau, optimum, min(low, optimum), max(high, optimum),
-        at_low, at_high, floor is not None,
+        values, curves[0], _half_width(curves), best, away[0] <= _half_width(away), float(attained[0].min()),
+        float(loss[0, worst]), float(_half_width(loss)[worst]), (min(plateau[0], optimum), max(plateau[1], optimum)),
+        optimum, max(optimum - half, float(values[0])), min(optimum + half, float(values[-1])),
+        *_edges(values, lowest[1:]), floor is not None,
     )  # fmt: skip
+
+
+def _attained(cube: FloatArray) -> FloatArray:
+    """The mean of the best settings at each value, (fits, settings, m) to (fits, m)."""
+    count = max(1, round(ATTAINED * cube.shape[1]))
+    return np.asarray(np.partition(cube, count - 1, axis=1)[:, :count].mean(axis=1))
+
+
+def _half_width(curves: FloatArray) -> FloatArray:
+    """Half of Student's 95% interval of the first curve, from the others, which are refits, (1 + refits, m)."""
+    return np.asarray(stdtrit(len(curves) - 2, 0.975) * curves[1:].std(axis=0, ddof=1))
 
 
 def _grid(h: Hyperparameter, tried: FloatArray) -> FloatArray:
@@ -83,40 +106,34 @@ def _grid(h: Hyperparameter, tried: FloatArray) -> FloatArray:
 
 
 def _lowest(y: FloatArray) -> int:
-    """The middle index of the first run of lowest points: trees make steps, and their middle is the better guess."""
+    """The middle index of the lowest points, where several are alike."""
     lowest = np.flatnonzero(y <= y.min() + 1e-12 * max(np.ptp(y), 1e-300))
-    gaps = np.flatnonzero(np.diff(lowest) > 1)
-    return int(lowest[: gaps[0] + 1 if gaps.size else lowest.size].mean())
+    return int(lowest[lowest.size // 2])
 
 
-def _around(values: FloatArray, difference: FloatArray, best: int, tolerance: float) -> tuple[float, float]:
-    """The unbroken range about the best value where the curve stays within `tolerance`, ends interpolated."""
+def _place(values: FloatArray, y: FloatArray) -> float:
+    """The lowest place of a curve, between its points by the parabola through the lowest and its neighbours."""
+    i = _lowest(y)
+    if values.size <= CELLS or i in (0, values.size - 1):
+        return float(values[i])
+    left, right = y[i - 1] - y[i], y[i + 1] - y[i]
+    off = 0.5 * (left - right) / (left + right) if left + right > 0 else 0.0
+    step = values[i + 1] - values[i] if off > 0 else values[i] - values[i - 1]
+    return float(values[i] + off * step)
+
+
+def _around(values: FloatArray, inside: BoolArray, best: int) -> tuple[float, float]:
+    """The range about the best value in which no value is outside, out to halfway to the next ones that are."""
     ends = []
     for step, last in ((-1, 0), (1, values.size - 1)):
         i = best
-        while i != last and difference[i + step] <= tolerance:
+        while i != last and inside[i + step]:
             i += step
-        end = float(values[i])
-        if i != last:
-            rise = difference[i + step] - difference[i]
-            end += float((values[i + step] - values[i]) * (tolerance - difference[i]) / rise)
-        ends.append(end)
+        ends.append(float(values[i] if i == last or values.size <= CELLS else (values[i] + values[i + step]) / 2))
     return ends[0], ends[1]
 
 
-def _hull(values: FloatArray, alike: BoolArray) -> tuple[float, float]:
-    """The range that holds all values not told from the best, out to halfway to the next ones."""
-    inside = np.flatnonzero(alike)
-    middles = (values[1:] + values[:-1]) / 2
-    edges = np.concatenate([values[:1], middles, values[-1:]])
-    return float(edges[inside[0]]), float(edges[inside[-1] + 1])
-
-
-def _edges(values: FloatArray, bags: FloatArray) -> tuple[float, float]:
-    """The shares of bags whose lowest point lies in the first and in the last tenth of the range.
-
-    A tenth and not the last value alone: a forest's steps are that wide, and noise moves the lowest one.
-    """
-    lowest = values[[_lowest(bag) for bag in bags]]
+def _edges(values: FloatArray, lowest: FloatArray) -> tuple[float, float]:
+    """The shares of refits whose lowest point lies in the first and in the last tenth of the range."""
     margin = EDGE * (values[-1] - values[0])
     return float((lowest <= values[0] + margin).mean()), float((lowest >= values[-1] - margin).mean())

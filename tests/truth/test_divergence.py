@@ -9,6 +9,7 @@ import pytest
 
 from hpkb.miners import Context, divergence
 from hpkb.stats.logistic import Data, firth, likelihood_ratio
+from tests.truth.laws.divergence import edged, with_gradients
 from tests.truth.planted import planted_sweep
 
 TO_THE_BOUND = 3.0 - 0.4 * math.log(9)  # nats above the best rate at which planted runs fail one time in ten
@@ -23,7 +24,7 @@ def test_the_interval_covers_the_planted_boundary(law):
     inside, supported = [], []
     for trial in range(60):
         sweep, truth = planted_sweep(np.random.default_rng(trial), diverging=True, **law)
-        _, bound = divergence.mine(Context(sweep))
+        _, bound = divergence.mine(Context(sweep))[:2]
         edge = truth.best_learning_rate * math.exp(TO_THE_BOUND)
         inside.append((bound.low or 0) <= edge <= bound.high)
         supported.append(bound.verdict == "supported")
@@ -38,7 +39,7 @@ def test_each_optimizer_has_a_bound_of_its_own():
             np.random.default_rng(trial), 150, diverging=True, optimizers=("AdamW", "SGD"),
             learning_rate_range=(1e-5, 10.0),
         )  # fmt: skip
-        _, *bounds = divergence.mine(Context(sweep))
+        bounds = [f for f in divergence.mine(Context(sweep)) if f.quantity == "safe_upper_bound"]
         assert [b.condition for b in bounds] == ["optimizer=AdamW", "optimizer=SGD"]
         assert len({b.id for b in bounds}) == 2
         shifts = (0.0, truth.optimizer_shift)
@@ -82,7 +83,7 @@ def test_a_perfect_split_has_a_finite_bound():
     rate = sweep.hyperparameter("learning_rate").values
     sweep.infeasible[:] = rate > 0.1
     sweep.y[sweep.infeasible] = np.nan
-    _, bound = divergence.mine(Context(sweep))
+    _, bound = divergence.mine(Context(sweep))[:2]
     assert bound.verdict == "supported"
     assert 0.02 < bound.estimate < 0.15
     assert bound.low < bound.estimate < bound.high
@@ -105,3 +106,35 @@ def test_the_likelihood_ratio_holds_its_size():
         y = (rng.random(80) < 0.1).astype(float)
         p_values.append(likelihood_ratio(Data(x, y, np.ones(80)), np.array([False, True, False])))
     assert 0.01 <= np.mean(np.array(p_values) <= 0.05) <= 0.085
+
+
+def by_quantity(sweep) -> dict:
+    return {(f.quantity, f.hyperparameters): f for f in divergence.mine(Context(sweep))}
+
+
+def test_what_moves_the_edge_is_told_from_what_does_not():
+    sweep, _ = planted_sweep(np.random.default_rng(1), 250, diverging=True, batch_exponent=0.5)
+    found = by_quantity(sweep)
+    batch = found["boundary_exponent", ("batch_size",)]
+    assert batch.verdict == "supported"
+    assert batch.low <= 0.5 <= batch.high
+    assert found["boundary_exponent", ("weight_decay",)].verdict != "supported"
+
+
+def test_a_best_rate_at_the_edge_is_told_from_one_well_below():
+    at, below = (
+        [by_quantity(edged(np.random.default_rng(trial), nats))["best_rate_margin", ("learning_rate",)].verdict
+         for trial in range(4)]
+        for nats in (0.1, 3.0)
+    )  # fmt: skip
+    assert at.count("supported") >= 3
+    assert "supported" not in below
+
+
+def test_gradients_that_grow_before_the_end_are_found():
+    rng = np.random.default_rng(2)
+    grown = by_quantity(with_gradients(rng, edged(rng, 1.0), 1.5))["gradient_growth", ()]
+    level = by_quantity(with_gradients(rng, edged(rng, 1.0), 0.0))["gradient_growth", ()]
+    assert grown.verdict == "supported"
+    assert grown.estimate > 2
+    assert level.verdict != "supported"

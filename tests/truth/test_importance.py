@@ -13,9 +13,10 @@ from scipy.stats import spearmanr
 from hpkb.miners import Context, importance
 from hpkb.stats.effects import effects_of
 from hpkb.stats.fanova import decompose
-from hpkb.stats.surrogate import Surrogate
+from hpkb.stats.gaussian import predict, process_of
 from hpkb.sweep import Hyperparameter, Sweep
 from tests.truth.planted import planted_sweep
+from tests.truth.shares import shares_of
 
 TABLES = Path(__file__).parents[2].parent / "shared" / "data" / "hpobench_mlp.parquet"
 SCALES = {"learning_rate": "log", "weight_decay": "log", "momentum": "linear", "optimizer": "category"}
@@ -48,7 +49,7 @@ def analytic(rng: np.random.Generator, n: int = 300, noise: float = 0.05):
 
 
 def shares(sweep: Sweep):
-    return {f.hyperparameters: f for f in importance.mine(Context(sweep))}
+    return {f.hyperparameters: f for f in importance.mine(Context(sweep)) if f.quantity == "variance_share"}
 
 
 def test_shares_are_those_of_the_analytic_function():
@@ -73,21 +74,20 @@ def test_planted_effects_are_found_and_no_others_beside_a_strong_interaction():
     assert np.mean(none) <= 0.07
 
 
-def test_the_decomposition_is_exact_on_the_forests_own_predictions():
+def test_the_decomposition_is_exact_on_the_processs_own_predictions():
     rng = np.random.default_rng(0)
     levels = [np.log([1e-4, 1e-3, 1e-2, 1e-1]), np.array([0.0, 0.5, 0.9]), np.arange(3.0)]
     rows = np.array(list(itertools.product(*levels)))[rng.integers(0, 36, 120)]
     y = rows[:, 0] * rows[:, 1] + (rows[:, 2] == 1) + rng.normal(0, 0.1, 120)
     columns = {"learning_rate": np.exp(rows[:, 0]), "momentum": rows[:, 1], "optimizer": rows[:, 2]}
-    surrogate = Surrogate.fit(sweep_of(columns, y), 0)
-    found = decompose(surrogate)
-    grid = surrogate.predict(np.array(list(itertools.product(*levels)))).reshape(4, 3, 3)
-    total, mean = max(grid.var(), surrogate.explained), grid.mean()
-    main = [grid.mean(axis=tuple({0, 1, 2} - {j})) - mean for j in range(3)]
+    process = process_of(sweep_of(columns, y), 0)
+    found = decompose(process)
+    places = process.encoding.encode(np.array(list(itertools.product(*levels)))).astype(float)
+    exact = shares_of(predict(process, places).reshape(4, 3, 3), ["0", "1", "2"])
     for j in range(3):
-        assert found.main[j] == pytest.approx((main[j] ** 2).mean() / total, rel=0.05, abs=1e-3)
-    joint = grid.mean(axis=2) - mean - main[0][:, None] - main[1][None, :]
-    assert found.pair[0, 1] == pytest.approx((joint**2).mean() / total, rel=0.05, abs=1e-3)
+        assert found.main[j] == pytest.approx(exact[str(j),], rel=1e-4, abs=1e-6)
+    for j, k in itertools.combinations(range(3), 2):
+        assert found.pair[j, k] == pytest.approx(exact[str(j), str(k)], rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,36 @@ def test_an_absent_hyperparameter_leaves_the_difference_to_its_optimizer():
     )
     found = shares(sweep)
     assert found["momentum",].estimate < 0.05 < found["optimizer",].estimate
+
+
+def test_the_best_quarter_has_shares_of_its_own():
+    """Two steps: a large one that ruins half of all runs, and a small one that only good runs show."""
+    rng = np.random.default_rng(0)
+    u, v, w = rng.uniform(-1, 1, (3, 300))
+    y = 3.0 * (u > 0) + 0.4 * np.abs(v) + rng.normal(0, 0.02, 300)
+    sweep = sweep_of({"learning_rate": np.exp(u), "weight_decay": np.exp(v), "momentum": w}, y)
+    found = {(f.quantity, f.hyperparameters): f for f in importance.mine(Context(sweep))}
+    assert found["variance_share", ("learning_rate",)].estimate > 0.9
+    assert found["best_quarter_share", ("weight_decay",)].estimate > 0.2
+    assert found["best_quarter_share", ("weight_decay",)].condition == "best quarter"
+    assert found["best_quarter_share", ("momentum",)].verdict != "supported"
+
+
+def test_what_decides_whether_a_run_is_feasible():
+    sweep, _ = planted_sweep(np.random.default_rng(3), 150, diverging=True)
+    found = {f.hyperparameters: f for f in importance.mine(Context(sweep)) if f.quantity == "infeasibility_share"}
+    assert found["learning_rate",].verdict == "supported"
+    assert found["learning_rate",].estimate > 0.5
+    assert found["dropout",].verdict != "supported"
+
+
+def test_what_always_changed_together_is_claimed_by_neither():
+    sweep, _ = planted_sweep(np.random.default_rng(4), 120)
+    rate, decay = (sweep.hyperparameter(name) for name in ("learning_rate", "weight_decay"))
+    decay.values[:] = rate.values * 0.1
+    for f in importance.mine(Context(sweep)):
+        if {"learning_rate", "weight_decay"} & set(f.hyperparameters):
+            assert f.verdict != "supported"
 
 
 def test_few_or_no_configurations_give_no_share():
@@ -174,7 +204,7 @@ def test_three_hundred_random_runs_agree_with_the_whole_table(task):
             np.zeros(300, dtype=bool),
             tuple(Hyperparameter(n, "log", c[rows]) for n, c in zip(names, columns, strict=True)),
         )  # fmt: skip
-        found = decompose(Surrogate.fit(sweep, trial))
+        found = decompose(process_of(sweep, trial))
         estimate = np.concatenate([found.main, found.pair[np.triu_indices(5, 1)]])
         agreement.append(spearmanr(estimate, truth).statistic)
         top.append(estimate[5:].argmax() == truth[5:].argmax())

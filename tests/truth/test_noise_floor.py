@@ -78,10 +78,11 @@ def test_on_pure_noise_nothing_is_supported_but_the_noise_is_still_stated():
 def test_a_real_effect_is_supported_and_the_difference_is_the_textbook_one():
     sweep, truth = planted_sweep(np.random.default_rng(3), 80, 3)
     found = {f.quantity: f for f in noise_floor.mine(Context(sweep))}
-    assert {f.verdict for f in found.values()} == {"supported"}
+    assert {found[q].verdict for q in ("seed_sd", "noise_floor", "minimum_detectable_difference")} == {"supported"}
     difference = found["minimum_detectable_difference"]
     assert difference.estimate == pytest.approx(2.8 * truth.seed_noise * np.sqrt(2 / 3), rel=0.25)
-    assert [row["label"] for row in difference.figure["rows"]] == ["1 seed each", *(f"{n} seeds each" for n in (2, 3, 5, 10))]
+    labels = [row["label"] for row in difference.figure["rows"]]
+    assert labels == ["1 seed each", *(f"{n} seeds each" for n in (2, 3, 5, 10))]
 
 
 def test_the_floor_is_that_of_the_better_half():
@@ -114,3 +115,22 @@ def test_without_repeats_it_says_what_to_run():
     assert {f.verdict for f in found} == {"insufficient"}
     assert all("two more seeds" in f.claim for f in found)
     assert noise.floor(sweep) is None
+    assert all(f.estimate is not None and "near-duplicates" in f.caveats[0] for f in found)
+
+
+def test_noise_that_goes_with_the_batch_size_is_found():
+    rng = np.random.default_rng(7)
+    sweep, _ = planted_sweep(rng, 80, 3, seed_noise=0.0)
+    batch = sweep.hyperparameter("batch_size").values
+    sweep.y[:] += 0.05 * (batch / 64) ** -0.5 * rng.standard_normal(sweep.n_runs)
+    found = {f.quantity: f for f in noise_floor.mine(Context(sweep))}
+    exponent = found["seed_sd_batch_exponent"]
+    assert exponent.verdict == "supported"
+    assert exponent.low < -0.5 < exponent.high
+    assert found["seed_sd_ratio_away_from_optimum"].verdict != "supported"
+
+
+def test_seeds_needed_is_the_detectable_difference_turned_round():
+    found = noise.SeedNoise(0.1, 0.08, 0.13, 40, 20)
+    for seeds in (1, 3, 10):
+        assert noise.seeds_needed(found, noise.minimum_detectable_difference(found, seeds)) == seeds

@@ -106,3 +106,28 @@ def test_on_pure_noise_at_most_one_claim_in_twenty_is_supported():
         sweep, _ = planted_sweep(np.random.default_rng(trial), effect=False, repeats=2)
         verdicts += [f.verdict == "supported" for f in response.mine(Context(sweep))]
     assert np.mean(verdicts) <= 0.08
+
+
+def test_tasks_are_combined_on_the_hyperparameters_own_scale():
+    found = []
+    for trial, best in enumerate((2e-3, 3e-3, 4e-3)):
+        sweep, _ = planted_sweep(
+            np.random.default_rng(trial), 80, 2, best_learning_rate=best, seed_noise=0.1, task=f"task {trial}"
+        )
+        found += response.mine(Context(sweep))
+    (rate,) = (f for f in response.combine(found) if f.hyperparameters == ("learning_rate",))
+    assert (rate.task, rate.n_tasks, rate.verdict) == (None, 3, "supported")
+    assert rate.low <= 3e-3 <= rate.high
+    assert len(rate.figure["rows"]) == 3
+
+
+def test_plateaus_that_do_not_meet_are_no_rule():
+    found = []
+    for trial, best in enumerate((1e-4, 1e-4, 3e-1)):
+        sweep, _ = planted_sweep(
+            np.random.default_rng(trial), 80, 2, best_learning_rate=best, seed_noise=0.02, task=f"task {trial}"
+        )
+        found += response.mine(Context(sweep))
+    (rate,) = (f for f in response.combine(found) if f.hyperparameters == ("learning_rate",))
+    assert rate.verdict == "rejected"
+    assert "no learning_rate that is as good" in rate.claim
