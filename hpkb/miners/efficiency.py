@@ -14,7 +14,7 @@ lines meet; its interval has every place that an F test does not tell from the b
 tested by the curvature. The exponents of time, energy and memory are slopes on logarithms; all errors allow for uneven
 scatter (HC2, MacKinnon & White 1985). The time to a target is that to the median configuration's result. A
 configuration is on the front where no other is at least as good in every mean and better in one by more than noise;
-that more than one is there is tested for all comparisons at once (Bonferroni).
+that the best result is not also the cheapest is tested for all comparisons at once (Bonferroni).
 
 How to read it
 --------------

@@ -15,15 +15,11 @@ SMALLEST_P = 1e-12  # of a difference on an axis that does not scatter at all
 
 @dataclass(frozen=True)
 class Front:
-    """The alternatives that none beats: `kept` (n,) beyond noise; at least `low` and at most `high` in truth.
-
-    `p_value` is that of one alternative being best on every axis.
-    """
+    """The alternatives that none beats: `kept` (n,) beyond noise; at least `low` and at most `high` in truth."""
 
     kept: BoolArray
     low: int
     high: int
-    p_value: float
 
 
 def front(values: FloatArray, seeds: FloatArray, sd: FloatArray, degrees: FloatArray) -> Front:
@@ -31,9 +27,7 @@ def front(values: FloatArray, seeds: FloatArray, sd: FloatArray, degrees: FloatA
 
     One beats another where it is at least as good in every mean, and better in one by more than noise at 5%. The bounds
     hold for all pairs at once (Bonferroni): surely beaten is who is worse on every axis that scatters and no better on
-    the others; surely kept is who beats each other one somewhere. The test asks of each alternative whether another is
-    better on some axis, at a level for all of these comparisons, and takes the largest p-value: if one were best
-    everywhere, its own would be valid.
+    the others; surely kept is who beats each other one somewhere.
     """
     n, m = values.shape
     single = np.array([float(stdtrit(d, 0.95)) for d in degrees])
@@ -48,7 +42,7 @@ def front(values: FloatArray, seeds: FloatArray, sd: FloatArray, degrees: FloatA
         surely |= np.where(sd > 0, away > joint * error, away >= 0).all(axis=1) & (away > joint * error).any(axis=1)
         others = np.arange(n) != j
         certain += bool((away > joint * error)[others].any(axis=1).all())
-    return Front(~beaten, max(certain, 1), int((~surely).sum()), _p_value(values, seeds, sd, degrees))
+    return Front(~beaten, max(certain, 1), int((~surely).sum()))
 
 
 def _plain(values: FloatArray) -> BoolArray:
@@ -61,7 +55,12 @@ def _plain(values: FloatArray) -> BoolArray:
     return kept
 
 
-def _p_value(values: FloatArray, seeds: FloatArray, sd: FloatArray, degrees: FloatArray) -> float:
+def single_best(values: FloatArray, seeds: FloatArray, sd: FloatArray, degrees: FloatArray) -> float:
+    """The p-value of one alternative being best on every axis; arguments as of `front`.
+
+    Of each alternative it is asked whether another is better on some axis, at a level for all of these comparisons
+    (Bonferroni), and the largest p-value counts: if one were best everywhere, its own would be valid.
+    """
     n, m = values.shape
     smallest = np.ones(n)
     for a in range(m):
