@@ -236,10 +236,13 @@ def pairs_over_tasks(findings: Sequence[Finding], quantity: str = "paired_differ
         scaled = replace(f, estimate=a, low=min(b, c), high=max(b, c), unit="spreads of a task's results")
         groups.setdefault(f.condition, []).append(scaled)
     for condition, group in groups.items():
-        one, _, other = condition.partition(" against ")
+        one, _, rest = condition.partition(" against ")
+        other, _, part = rest.partition(", ")
+        at = f" at {part}" if part else ""
         asked = Across(
-            quantity, f"{one} goes with better results than {other}", f"{one} goes with worse results than {other}",
-            f"it is not settled whether {one} or {other} is better",
+            quantity, f"{one} goes with better results than {other}{at}",
+            f"{one} goes with worse results than {other}{at}",
+            f"it is not settled whether {one} or {other} is better{at}",
         )  # fmt: skip
         yield from over_tasks(asked, group)
 
