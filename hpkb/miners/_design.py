@@ -106,9 +106,10 @@ def _sparse(best: _Best) -> Finding:
     if n >= FEWEST_NEAR:
         claim = f"Enough was tried near the best value of {name}: {counted}."
         return _finding(best.sweep, (h.name,), "sparse_near_optimum", claim, "rejected", **common)
+    claim = f"Little was tried near the best value of {name}: only {counted}."
     return _finding(
-        best.sweep, (h.name,), "sparse_near_optimum", f"Little was tried near the best value of {name}: only {counted}.",
-        "supported", p_value=max(best.p_value or 0.0, chance, 1e-300), figure={"kind": "gap", "gaps": [gap]}, **common,
+        best.sweep, (h.name,), "sparse_near_optimum", claim, "supported",
+        p_value=max(best.p_value or 0.0, chance, 1e-300), figure={"kind": "gap", "gaps": [gap]}, **common,
     ).judged()  # fmt: skip
 
 

@@ -80,7 +80,8 @@ def _finding(sweep: Sweep, axes: _Axes, found: Front, p_value: float) -> Finding
     if repeated and found.high == 1:
         claim = f"One configuration is best in {listed} alike, beyond noise."
         return Finding(claim=claim, verdict="rejected", **common)
-    result = Finding(claim=f"The best result and the lowest costs do not go together: {said}.", verdict="supported", **common)
+    claim = f"The best result and the lowest costs do not go together: {said}."
+    result = Finding(claim=claim, verdict="supported", **common)
     return result.judged() if repeated else result.insufficient("no repeated seeds: noise is not known")
 
 
