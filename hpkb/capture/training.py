@@ -29,7 +29,7 @@ from .session import Session
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 _MOVES = 256  # changes of the rate that are worked in together
 _NORM = "grad_norm"  # of the script's own clipping
-_SHORT, _HELD = 3e-3, 20e-3  # seconds of a step whose points may be held back, and for how long they are
+_SHORT, _HELD = 5e-3, 20e-3  # seconds of a step whose points may be held back, and for how long they are
 
 Reading = Union[float, Late]
 Then = Optional[Callable[[float], None]]  # told the number once it is there
@@ -200,7 +200,7 @@ class Training:
     def write(self) -> None:
         """Writes the points of the steps that were held back.
 
-        Short steps have it called every 20 ms, and so has whatever may take a while before the next one: what is cold
+        Steps under 5 ms have it called every 20 ms, and so has whatever may take a while before the next one: what is cold
         for the first of the points is not for the others. A `kill -9` takes with it what is held then. What the script
         logs itself is never held, nor are the points of longer steps.
         """
