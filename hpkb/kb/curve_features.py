@@ -47,17 +47,26 @@ SELECT *, coalesce(nullif(greatest(abs(minimum), abs(maximum)), 0), 1) AS scale,
     greatest(CAST(last_step AS DOUBLE) - CAST(first_step AS DOUBLE), 1) AS span
 FROM counted"""
 
+# A window over all rows runs in one thread: two of them, each over half of the curves, use two.
+_FOLLOWED = """-- One row per finite point of the curves, with what the point before it was.
+CREATE OR REPLACE TEMP MACRO followed(first_curve, last_curve) AS TABLE
+WITH halves AS (
+    SELECT curve, step, timestamp, value, rowid AS place, lag(curve) OVER () AS curve_before,
+        lag(step) OVER () AS step_before, lag(value) OVER () AS value_before
+    FROM curve_points WHERE curve BETWEEN first_curve AND (first_curve + last_curve) // 2 AND isfinite(value)
+    UNION ALL
+    SELECT curve, step, timestamp, value, rowid AS place, lag(curve) OVER () AS curve_before,
+        lag(step) OVER () AS step_before, lag(value) OVER () AS value_before
+    FROM curve_points WHERE curve BETWEEN (first_curve + last_curve) // 2 + 1 AND last_curve AND isfinite(value))
+SELECT * FROM halves"""
+
 _WINDOWS = """-- One row per curve and window with a finite value.
 CREATE OR REPLACE TEMP TABLE windows AS
-WITH followed AS (
-    SELECT curve, step, value, rowid AS place, lag(curve) OVER () AS curve_before, lag(step) OVER () AS step_before,
-        lag(value) OVER () AS value_before
-    FROM curve_points WHERE curve BETWEEN $first AND $last AND isfinite(value)),
-changes AS (
+WITH changes AS (
     SELECT curve, (place - first_place) * n_windows // n_points AS number, step, value / scale AS unit,
         CASE WHEN curve = curve_before THEN value_before / scale END AS unit_before,
         CAST(step AS DOUBLE) - CAST(step_before AS DOUBLE) AS width, span
-    FROM followed JOIN extents USING (curve))
+    FROM followed($first, $last) JOIN extents USING (curve))
 SELECT curve, number, count(*) AS n, sum(CAST(unit * pow(2, 60) AS BIGINT)) AS total, total / n / pow(2, 60) AS mean,
     min(step) AS first_step, max(step) AS last_step, count(unit_before) AS n_changes,
     sum(CAST(abs(unit - unit_before) * pow(2, 60) AS BIGINT)) AS change,
@@ -135,16 +144,12 @@ FROM directed LEFT JOIN summed USING (curve) LEFT JOIN flat USING (curve)"""
 
 _ADD = """-- One row per run and metric.
 INSERT INTO curve_features BY NAME
-WITH followed AS (
-    SELECT curve, step, timestamp, value, rowid AS place, lag(curve) OVER () AS curve_before,
-        lag(value) OVER () AS value_before
-    FROM curve_points WHERE curve BETWEEN $first AND $last AND isfinite(value)),
-reached AS (
+WITH reached AS (
     SELECT f.*, minimum, maximum, change, sign * (value / scale) AS unit,
         CASE WHEN curve = curve_before THEN sign * (value_before / scale) END AS unit_before,
         sign * (start + 0.90 * (goal - start)) AS at_90, sign * (start + 0.95 * (goal - start)) AS at_95,
         sign * (start + 0.99 * (goal - start)) AS at_99
-    FROM followed f JOIN shapes USING (curve)),
+    FROM followed($first, $last) f JOIN shapes USING (curve)),
 passed AS (
     SELECT curve, min(step) FILTER (value = minimum) AS minimum_step,
         min(step) FILTER (value = maximum) AS maximum_step,
@@ -188,6 +193,7 @@ def add_features(connection: duckdb.DuckDBPyConnection, part: Slice) -> None:
     metrics = [str(name) for (name,) in connection.execute(_METRICS, ends).fetchall()]
     columns = [pa.array(metrics, pa.string()), pa.array([*map(direction_of, metrics)], pa.string())]
     with registered(connection, "metric_directions", pa.table(columns, ["metric", "direction"])):
+        connection.execute(_FOLLOWED)
         for statement in (_EXTENTS, _WINDOWS, _END_POINTS):
             connection.execute(statement, ends)
         connection.execute(_TAILS)
