@@ -130,7 +130,7 @@ def _law_finding(sweep: Sweep, ridge: Ridge, laws: Sequence[LawFit]) -> Finding:
     """Which laws are left: supported where the rate does follow the batch size and one law of how is refused."""
     left = [law for law in laws if not law.refused]
     refused = [SAID[law.name] for law in laws if law.refused]
-    best = (left or list(laws))[0]
+    best = laws[0]
     weights = ", ".join(f"{law.name} {law.weight:.2f}" for law in laws)
     told = f"{SAID[best.name]} fits best (weights: {weights})"
     if best.bend is not None:
@@ -141,14 +141,15 @@ def _law_finding(sweep: Sweep, ridge: Ridge, laws: Sequence[LawFit]) -> Finding:
     claim = f"Of the laws of the best learning rate in the batch size, {told}. {out}{stay}."
     moved = all(law.refused for law in laws if law.name == "none") and ridge.p_value is not None
     verdict: Verdict = "insufficient"
-    if moved and len(refused) > 1 and left and ridge.p_value is not None and ridge.p_value <= LEVEL:
+    if moved and len(refused) > 1 and not best.refused and ridge.p_value is not None and ridge.p_value <= LEVEL:
         verdict = "supported"
-    elif [law.name for law in left] == ["none"]:
+    elif best.name == "none" and len(left) == 1 and not best.refused:
         verdict = "rejected"
+    caveats = ("The law that fits best is refused as well: none of them is quite right.",) if best.refused else ()
     return Finding(
         miner=ASKED.miner, hyperparameters=ASKED.hyperparameters, quantity="scaling_law", verdict=verdict,
         claim=unsettled if verdict == "insufficient" else claim, claim_if_insufficient=unsettled,
-        estimate=best.name, unit="law", p_value=ridge.p_value, caveats=() if left else ("All of them are refused.",),
+        estimate=best.name, unit="law", p_value=ridge.p_value, caveats=caveats,
         figure=_law_figure(laws), **evidence(sweep),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from hpkb.stats.ridge import Ridge, search
 from hpkb.stats.ridge_data import RidgeData, ridge_data, usable
 from hpkb.stats.ridge_inference import EVERYTHING, OTHERS, misfit
 from hpkb.stats.shift_model import ShiftModel, State
-from hpkb.sweep import FloatArray, Sweep
+from hpkb.sweep import Sweep
 
 LawName = Literal["linear", "square root", "none", "saturating"]
 EXPONENTS: dict[LawName, float] = {"linear": 1.0, "square root": 0.5, "none": 0.0}
@@ -44,7 +44,7 @@ def compare_laws(sweep: Sweep, ridge: Ridge) -> tuple[LawFit, ...]:
     data = ridge_data(runs, "batch_size", ridge.scale, ridge.infeasible)
     free = search(data)
     fits = [(name, None, *_bound(data.model, free, exponent)) for name, exponent in EXPONENTS.items()]
-    levelled = [(bend, *_bound(_levelling(data, bend), free, 1.0)) for bend in _bends(np.exp(data.knob))]
+    levelled = _levelled(data, free)
     laws = [(name, bend, rss, badness, 0) for name, bend, rss, badness in fits]
     if levelled:
         bend, rss, _ = min(levelled, key=lambda fit: fit[1])
@@ -67,6 +67,19 @@ def _bound(model: ShiftModel, free: State, exponent: float) -> tuple[float, floa
     return float(bound.rss[0]), float(misfit(model, bound, best)[0])
 
 
+def _levelled(data: RidgeData, free: State) -> list[tuple[float, float, float]]:
+    """Where the law may level off, its rss and how badly it fits: places far apart first, then around the best."""
+    low, high = ROOM * float(np.exp(data.knob.min())), float(np.exp(data.knob.max())) / ROOM
+    if high < 2 * low:  # it could not be told from another law
+        return []
+    coarse = np.geomspace(low, high, BENDS)
+    found = [(float(b), *_bound(_levelling(data, b), free, 1.0)) for b in coarse]
+    best, step = min(found, key=lambda fit: fit[1])[0], float(coarse[1] / coarse[0])
+    fine = best * step ** np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
+    fine = fine[(fine >= low) & (fine <= high)]
+    return found + [(float(b), *_bound(_levelling(data, b), free, 1.0)) for b in fine]
+
+
 def _levelling(data: RidgeData, bend: float) -> ShiftModel:
     """The problem with ln(B / (B + bend)) in place of ln B as what shifts the curve."""
     batch = np.exp(data.knob)
@@ -74,9 +87,3 @@ def _levelling(data: RidgeData, bend: float) -> ShiftModel:
     shifts = data.model.shifts.copy()
     shifts[:, 0] = column - column.mean()
     return replace(data.model, shifts=shifts)
-
-
-def _bends(batch: FloatArray) -> FloatArray:
-    """Where a law may level off: well inside the batch sizes tried, or it could not be told from another law."""
-    low, high = ROOM * float(batch.min()), float(batch.max()) / ROOM
-    return np.geomspace(low, high, BENDS) if high >= 2 * low else np.empty(0)
