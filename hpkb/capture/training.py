@@ -200,9 +200,9 @@ class Training:
     def write(self) -> None:
         """Writes the points of the steps that were held back.
 
-        Steps under 5 ms have it called every 20 ms, and so has whatever may take a while before the next one: what is cold
-        for the first of the points is not for the others. A `kill -9` takes with it what is held then. What the script
-        logs itself is never held, nor are the points of longer steps.
+        Steps under 5 ms have it called every 20 ms, and so has whatever may take a while before the next one: what is
+        cold for the first of the points is not for the others. A `kill -9` takes with it what is held then. What the
+        script logs itself is never held, nor are the points of longer steps.
         """
         while self._held:
             self.live.points(*self._held.popleft())
