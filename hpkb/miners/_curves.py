@@ -13,6 +13,7 @@ from hpkb.stats.surrogate import feasible_runs
 from hpkb.sweep import IntArray, Sweep, direction_of, metric_of
 
 _SPLITS = {"validation": 0, "": 1, "test": 2}
+_KINDS = {"losses": "loss", "acc": "accuracy", "accuracies": "accuracy", "top1": "accuracy", "acc1": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _beside(sweep: Sweep, metric: str, reading: Reading | None, training: bool) 
         other = read_metric(name)
         if other is None or other.direction is None or name == metric or other.best:
             continue
-        same = reading is not None and other.kind.rstrip("es") == reading.kind.rstrip("es")
+        same = reading is not None and _KINDS.get(other.kind, other.kind) == _KINDS.get(reading.kind, reading.kind)
         is_training = other.split == "training" or (other.split == "" and other.kind in ("loss", "losses"))
         is_test = other.split == "test" and same and (reading is None or reading.split != "test")
         if is_training if training else is_test:
