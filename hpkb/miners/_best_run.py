@@ -81,17 +81,22 @@ def _finding(sweep: Sweep, signs: Signs, check: _Check, words: str) -> Finding:
     return Finding(
         miner="curve_diagnosis", hyperparameters=(), quantity=check.quantity, claim=claims[check.verdict],
         claim_if_insufficient=unsettled, verdict=check.verdict, estimate=check.estimate, low=check.low, high=check.high,
-        unit=check.unit, p_value=check.p_value, caveats=_caveats(sweep, watched),
+        unit=check.unit, p_value=check.p_value, caveats=_caveats(sweep, watched, check.quantity),
         figure=figure, **evidence(sweep),
     )  # fmt: skip
 
 
-def _caveats(sweep: Sweep, watched: Watched | None) -> tuple[str, ...]:
+def _caveats(sweep: Sweep, watched: Watched | None, quantity: str) -> tuple[str, ...]:
     if watched is None or not feasible_runs(sweep).any():
         return ()
+    found = []
+    if quantity == "best_trial_still_improving":
+        found.append("What a learning rate that decays to the end brings late belongs to the plan and would not go on.")
     best = float(np.min(sweep.y[feasible_runs(sweep)]))
     own = float(watched.sweep.y[best_run(watched)])
-    return ("The best run of all has no curve; this is the best of those that have one.",) if own > best else ()
+    if own > best:
+        found.append("The best run of all has no curve; this is the best of those that have one.")
+    return tuple(found)
 
 
 def _checks(sweep: Sweep, signs: Signs) -> Iterator[_Check]:

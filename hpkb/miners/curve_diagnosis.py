@@ -194,7 +194,7 @@ def _together(sign: _Sign, findings: Sequence[Finding]) -> Finding:
     errors = np.array([(float(f.high or 0) - float(f.low or 0)) / (2 * NORMAL) for f in findings])
     pooled = random_effects(shares, errors)
     excess = random_effects(shares - sign.false_alarms, errors)
-    p = excess.p_value / 2 if excess.estimate > 0 else 1 - excess.p_value / 2
+    p = excess.p_value if excess.estimate > 0 else 1.0
     low, high = max(pooled.low, 0.0), min(pooled.high, 1.0)
     number = f"{pooled.estimate:.0%} of the configurations (95% interval {low:.0%} to {high:.0%})"
     there, clean = (sum(f.verdict == verdict for f in findings) for verdict in ("supported", "rejected"))
