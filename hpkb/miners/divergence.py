@@ -91,7 +91,7 @@ def mine(context: Context) -> list[Finding]:
 def _moved(sweep: Sweep, shift: Shift, p_value: float) -> Finding:
     name = shift.hyperparameter.name
     p = max(shift.p_value, p_value)
-    bounds = (shift.estimate, shift.low, shift.high)
+    bounds: tuple[float | None, ...] = (shift.estimate, shift.low, shift.high)
     if shift.unit == "ln":
         quantity, numbers, unit = "boundary_exponent", bounds, "exponent"
         said = f"the learning_rate from which runs diverge goes as {name} to the power"
@@ -103,7 +103,7 @@ def _moved(sweep: Sweep, shift: Shift, p_value: float) -> Finding:
         who = f"{name} {condition}" if condition else f"from the smallest {name} to the largest, {name}"
         said = f"{who} multiplies the learning_rate from which runs diverge by"
     estimate, low, high = numbers
-    number = f"{estimate:.2g} [{_shown(low)}, {_shown(high)}]"
+    number = f"{_shown(estimate)} [{_shown(low)}, {_shown(high)}]"
     up = "up" if shift.estimate > 0 else "down"
     return Finding(
         miner="divergence", hyperparameters=(name,), quantity=quantity, verdict="supported",

@@ -83,7 +83,8 @@ def fit(encoding: Encoding, columns: FloatArray, y: FloatArray, weight: FloatArr
     solve = _Solver(encoding, columns[rows], columns[few], scaled[rows], weight[rows] * everywhere[rows])
     if rows.size > few.size:
         solve = solve.trusting(theta)
-    counts = [np.bincount(rng.integers(rows.size, size=rows.size), minlength=rows.size) for _ in range(REFITS)]
+    drawn = (rng.integers(rows.size, size=rows.size) for _ in range(REFITS))
+    counts = [np.bincount(d, minlength=rows.size).astype(float) for d in drawn]
     weights = [solve.weights(theta), *(solve.weights(t, c) for t, c in zip(draws, counts, strict=True))]
     thetas = np.vstack([theta, draws])
     signal, together = np.exp(thetas[:, -2])[:, None], np.stack(weights)

@@ -10,7 +10,7 @@ from hpkb.stats.gaussian import Process
 from hpkb.stats.noise import SeedNoise
 from hpkb.stats.slopes import Measured, Slope, slope
 from hpkb.stats.surrogate import configurations_of, feasible_runs, winsorised
-from hpkb.sweep import FloatArray, Sweep
+from hpkb.sweep import FloatArray, IntArray, Sweep
 
 
 def deviations(sweep: Sweep) -> Measured:
@@ -61,7 +61,7 @@ def by_distance(sweep: Sweep) -> Slope | None:
     return slope(sweep, at, column, tuple(h.name for h in sweep.hyperparameters)) if np.ptp(column) > 0 else None
 
 
-def _regret(sweep: Sweep, y: FloatArray, first: FloatArray) -> FloatArray | None:
+def _regret(sweep: Sweep, y: FloatArray, first: IntArray) -> FloatArray | None:
     """What the other configurations predict of each, 0 for the best and 1 for the middling one, (n,)."""
     at = sweep.subset(first)
     blocks = [design_block(h, at, 2) for h in at.hyperparameters]
