@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -44,13 +45,12 @@ from hpkb.miners import Context
 from hpkb.miners._pairs import (
     Pairs,
     against,
-    flipped,
     noise_of,
     pair_finding,
     pairs_over_tasks,
     split_finding,
 )
-from hpkb.stats.contrast import Groups, contrasts_between, groups_of
+from hpkb.stats.contrast import Contrast, Groups, contrasts_between, groups_of
 from hpkb.sweep import BoolArray, Sweep
 
 SCHEDULES = Pairs("schedule", ("lr_schedule",), ("constant", "none", "cosine", "linear", "step"))
@@ -69,23 +69,29 @@ def mine(context: Context) -> list[Finding]:
     groups, noise = groups_of(h), noise_of(sweep)
     pairs = [SCHEDULES.oriented(c) for c in contrasts_between(sweep, groups)]
     found = [pair_finding(SCHEDULES, sweep, c, groups.codes, groups.labels, noise=noise) for c in pairs]
-    found += _restarts(sweep, groups, noise)
+    found += _restarts(sweep, groups, pairs, noise)
     return [*found, *_by_optimizer(sweep, groups), *_by_budget(sweep, groups)]
 
 
-def _restarts(sweep: Sweep, groups: Groups, noise: float | None) -> Iterator[Finding]:
+def _restarts(sweep: Sweep, groups: Groups, pairs: Sequence[Contrast], noise: float | None) -> Iterator[Finding]:
     """Warm restarts against the plain cosine where there is one, else against all schedules without restarts."""
-    with_them = [bool(WITH_RESTARTS.search(label)) for label in groups.labels]
-    if not any(with_them) or all(with_them):
+    restarts = [label for label in groups.labels if WITH_RESTARTS.search(label)]
+    if not restarts or len(restarts) == len(groups.labels):
         return
-    cosine = next((i for i, label in enumerate(groups.labels) if label.lower() in ("cosine", "cosine_annealing")), None)
-    code = np.full(len(groups.labels) + 1, np.nan)
-    code[:-1] = [1.0 if restarts else 0.0 if cosine in (None, i) else np.nan for i, restarts in enumerate(with_them)]
-    codes = code[np.where(np.isnan(groups.codes), len(groups.labels), groups.codes).astype(np.int64)]
-    labels = ("plain cosine" if cosine is not None else "no restarts", "warm restarts")
-    merged = Groups(codes, labels, groups.own)
-    for c in contrasts_between(sweep, merged):
-        yield pair_finding(RESTARTS, sweep, flipped(c), codes, labels, noise=noise)
+    cosine = next((label for label in groups.labels if label.lower() in ("cosine", "cosine_annealing")), None)
+    words = dict.fromkeys(restarts, "warm restarts")
+    words |= {label: "no restarts" for label in groups.labels if label not in restarts and cosine is None}
+    words |= {cosine: "plain cosine"} if cosine else {}
+    labels = ("warm restarts", "plain cosine" if cosine else "no restarts")
+    code = [float(labels.index(words[label])) if label in words else np.nan for label in groups.labels]
+    there = ~np.isnan(groups.codes)
+    codes = np.where(there, np.array(code)[np.where(there, groups.codes, 0).astype(np.int64)], np.nan)
+    if cosine and len(restarts) == 1:  # one of the pairs already
+        found = [replace(c, a=labels[0], b=labels[1]) for c in pairs if (c.a, c.b) == (restarts[0], cosine)]
+    else:
+        found = contrasts_between(sweep, Groups(codes, labels, groups.own))
+    for c in found:
+        yield pair_finding(RESTARTS, sweep, c, codes, labels, noise=noise)
 
 
 def _by_optimizer(sweep: Sweep, groups: Groups) -> Iterator[Finding]:
