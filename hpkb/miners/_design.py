@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
 from hpkb.stats import noise
 from hpkb.stats.design import hopeless, near, results
-from hpkb.stats.feasibility import bound_of, curve, effect_of_learning_rate, outcomes_of, wilson
+from hpkb.stats.feasibility import RISK, bound_of, effect_of_learning_rate, outcomes_of, wilson
+from hpkb.stats.logistic import Fit
 from hpkb.stats.nested import variance_ratio
 from hpkb.stats.response import Response, response_of
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep, metric_of
@@ -21,12 +23,13 @@ from hpkb.sweep import FloatArray, Hyperparameter, Sweep, metric_of
 AT_EDGE = 0.95  # share of the bags with their optimum at the edge that settles it
 CLOSE_BY = 0.1  # of the range, to either side of the best value
 FEWEST_NEAR = 5  # configurations close by, from which the neighbourhood of the best counts as sampled
-BEST = 10  # one in so many configurations is among the best
+BEST = 8  # one in so many configurations is among the best
 FEWEST_BEST = 5
 FEWEST_RUNS = 10
 FEWEST_REPEATED = 8
-BEYOND = 3.0  # times the best learning rate: where it is asked whether runs diverge
-OFTEN = 0.25  # of the runs diverge there: then the best learning rate lies at the edge
+BEYOND = 4.0  # times the best learning rate: where it is asked whether runs diverge
+MOSTLY = 0.5  # of the runs diverge there, and surely more than `RISK`: then the best learning rate lies at the edge
+SELDOM = 0.25  # surely fewer: then it does not
 INFEASIBLE = 0.4  # of all runs: the Playbook's sign that the space was chosen badly
 
 
@@ -192,31 +195,35 @@ def _divergence_edge(sweep: Sweep) -> Finding:
     return _edge_finding(sweep, best, bound_of(outcomes, level).fit, effect_of_learning_rate(outcomes))
 
 
-def _edge_finding(sweep: Sweep, best: FloatArray, fit: Any, p_value: float) -> Finding:
-    place = float(np.median(best))
-    half = 1.96 * 1.25 * float(best.std(ddof=1)) / math.sqrt(best.size)
-    beyond = place + math.log(BEYOND)
-    (estimate,), _, _ = curve(fit, np.array([beyond]))
-    low, high = float(curve(fit, np.array([beyond - half]))[1][0]), float(curve(fit, np.array([beyond + half]))[2][0])
+def _edge_finding(sweep: Sweep, best: FloatArray, fit: Fit, p_value: float) -> Finding:
+    place = float(best.mean())
+    at = np.array([1.0, place + math.log(BEYOND)])
+    eta, slope = float(at @ fit.coefficients[:2]), float(fit.coefficients[1])
+    # the error of the regression, and that of the place of the best
+    variance = float(at @ fit.covariance[:2, :2] @ at) + slope**2 * float(best.var(ddof=1)) / best.size
+    half = 1.96 * math.sqrt(variance)
+    estimate, low, high = (float(expit(x)) for x in (eta, eta - half, eta + half))
     said = (
         f"at {BEYOND:g} times the best learning rate ({math.exp(place):.2g}) {estimate:.0%} [{100 * low:.0f}, "
         f"{100 * high:.0f}] of the runs diverge"
     )
     common: dict[str, Any] = {
-        "estimate": float(estimate), "low": low, "high": high, "unit": "probability of divergence", "p_value": p_value,
+        "estimate": estimate, "low": low, "high": high, "unit": "probability of divergence", "p_value": p_value,
         "claim_if_insufficient": f"Whether the best learning rate lies at the edge of divergence is open: {said}.",
     }  # fmt: skip
     names = ("learning_rate",)
-    if high < OFTEN:
+    if high < SELDOM:
         claim = f"The best learning rate does not lie at the edge of divergence: {said}."
         return _finding(sweep, names, "divergence_edge", claim, "rejected", **common)
     claim = f"The best learning rate lies at the edge of divergence: {said}. Warmup or clipping may move the edge."
     found = _finding(sweep, names, "divergence_edge", claim, "supported", **common)
-    return found.judged() if low >= OFTEN else found.insufficient(f"the interval holds {OFTEN:.0%}")
+    if estimate >= MOSTLY and low >= RISK:
+        return found.judged()
+    return found.insufficient(f"fewer than {MOSTLY:.0%}, or not surely more than {RISK:.0%}")
 
 
 def _best_rates(sweep: Sweep, level: int) -> FloatArray | None:
-    """The ln learning rates of the best tenth of the configurations of one optimizer, None where they are few."""
+    """The ln learning rates of the best eighth of the configurations of one optimizer, None where they are few."""
     optimizer, rate = sweep.hyperparameter("optimizer"), sweep.hyperparameter("learning_rate")
     assert rate is not None
     own = np.ones(sweep.n_runs, dtype=bool) if optimizer is None else optimizer.values == level
@@ -230,7 +237,7 @@ def _best_rates(sweep: Sweep, level: int) -> FloatArray | None:
 
 
 def _best_optimizer(sweep: Sweep) -> int:
-    """The optimizer of most of the best tenth of the configurations; 0 where it does not vary."""
+    """The optimizer of most of the best eighth of the runs; 0 where it does not vary."""
     optimizer = sweep.hyperparameter("optimizer")
     if optimizer is None:
         return 0
