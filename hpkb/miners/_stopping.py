@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 from hpkb.miners._curves import Watched, without_records
 from hpkb.stats.curves import Panel, by_configuration, noise
@@ -154,7 +154,8 @@ def patience_of(runs: Replayed, margin: float, seed: int) -> Patience:
     floors = runs.floor.sd * np.exp(runs.floor.log_error * rng.standard_normal(DRAWS))
     drawn = smallest_enough(weights @ whole.regret, floors, grid)
     estimate = float(smallest_enough(whole.regret.mean(axis=0)[None], runs.floor.sd, grid)[0])
-    low, high = (float(x) for x in np.quantile(drawn, (0.025, 0.975)))
+    tail = _tail(k)
+    low, high = (float(x) for x in np.quantile(drawn, (tail, 1 - tail)))
     choices = np.array([_choice(whole.regret[np.arange(k) % FOLDS != f], runs.floor.sd) for f in range(FOLDS)])
     own = (np.arange(k), choices[np.arange(k) % FOLDS])
     enough = _choice(whole.regret, runs.floor.sd)
@@ -162,6 +163,11 @@ def patience_of(runs: Replayed, margin: float, seed: int) -> Patience:
     p = max(p_of_mean_below(whole.regret[:, i], floor, most) for i in range(enough, grid.size))
     means = Means(whole.saved[own], whole.regret[own])
     return Patience(estimate, min(low, estimate), max(high, estimate), enough, p, means, choices, whole)
+
+
+def _tail(k: int) -> float:
+    """The tail beyond an end of a bootstrap interval of k configurations, expanded as Student's is (Hesterberg 2015)."""
+    return float(ndtr(-stdtrit(max(k - 1, 1), 0.975) * np.sqrt(k / max(k - 1, 1))))
 
 
 def _choice(regret: FloatArray, floor: float) -> int:

@@ -30,7 +30,7 @@ def stopped(
     if shape == "turned":
         curve = turned(points, rng.uniform(0.2, 0.5, k), 0.25)
     elif shape == "twice":
-        drop = rng.uniform(0.35, 0.65, (k, 1))
+        drop = rng.uniform(0.25, 0.45, (k, 1))
         size = 0.4 * (rng.random((k, 1)) < 0.5)
         curve = curve - size / (1 + np.exp(-(t - drop) / 0.02))
     curve = curve + rng.uniform(0, 0.4, (k, 1))
@@ -94,7 +94,7 @@ def _laws(name: str, **law: object) -> list[Law]:
 
 
 LAWS = [
-    *_laws("a second fall, seeds", shape="twice", repeats=2, points=80),
+    *_laws("a second fall, seeds", shape="twice", repeats=2, points=80, n=80),
     *_laws("a second fall, seeds, a test metric", shape="twice", repeats=2, test=True, n=100),
     *_laws("a second fall, heavy tails, no seeds", shape="twice", tails="heavy", sd=0.05, n=120),
 ]
