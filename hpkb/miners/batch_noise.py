@@ -234,9 +234,9 @@ def _by_doubling(
     verdict: Verdict = "supported" if p_value <= LEVEL else "insufficient"
     if verdict == "insufficient" and noise is not None and (abs(estimate) + half) * span <= noise:
         verdict = "rejected"
-    budget = _budget(sweep)
+    budget, way = _budget(sweep), "rises" if estimate > 0 else "falls"
     claims: dict[Verdict, str] = {
-        "supported": f"At its own best learning rate a batch size goes with its result: {change}{budget}.",
+        "supported": f"With the batch size {name} {way}, each at its own best learning rate: {change}{budget}.",
         "rejected": f"At their own best learning rates batch sizes differ by less than seeds do: {change}{budget}.",
         "insufficient": f"Whether batch sizes differ at their own best learning rates is not settled: {change}.",
     }

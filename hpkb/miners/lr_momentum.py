@@ -53,8 +53,8 @@ from hpkb.stats.ridge_data import derived
 from hpkb.sweep import BoolArray, FloatArray, Sweep
 
 LAWS = (
-    Law(1.0, "that only the effective learning rate counts (1)", "lr/(1 - momentum)"),
-    Law(0.0, "that it plays no part (0)", "independent"),
+    Law(1.0, "the effective learning rate alone (1)", "lr/(1 - momentum)"),
+    Law(0.0, "independence (0)", "independent"),
 )
 MOMENTUM = Question("lr_momentum", "1 - momentum", "effective_lr_exponent", "d ln lr* / d ln(1 - momentum)", LAWS,
                     "momentum")  # fmt: skip

@@ -72,7 +72,7 @@ ASKED = Question(
 LENGTHS = ("steps", "epochs")
 LENGTH_LAWS = (
     Law(-1.0, "a constant time scale 1/(lr · wd · steps) (-1)", "constant time scale"),
-    Law(0.0, "that the length of a run plays no part (0)", "constant product"),
+    Law(0.0, "no dependence on the length of a run (0)", "constant product"),
 )
 DECOUPLED = ("adamw", "lion", "lamb", "adafactor", "sgdw", "nadamw")
 COUPLED = ("sgd", "adam", "momentum", "rmsprop", "nesterov", "adagrad", "nadam")

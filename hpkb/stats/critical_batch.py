@@ -88,11 +88,21 @@ def critical_batch(at: OwnBest) -> CriticalBatch:
     inside = np.abs(along.t) <= along.critical
     low = None if p_none > 0.025 else _crossing(grid, along, inside, best, -1)
     high = None if p_proportional > 0.025 else _crossing(grid, along, inside, best, 1)
-    estimate = float(grid[best]) if 0 < best < PLACES - 1 else None
+    estimate = _lowest(np.log(grid), rss, best) if 0 < best < PLACES - 1 else None
     if estimate is None:
         low, high = (low if best else None), (high if not best else None)
+    else:  # the least squares and the score test need not agree to the last digit
+        low, high = (x if x is None else pick(x, estimate) for x, pick in ((low, min), (high, max)))
     return CriticalBatch(estimate, low, high, max(p_none, p_proportional), p_proportional, _fits(at, law[:, best]),
                          at.y.size)  # fmt: skip
+
+
+def _lowest(place: FloatArray, rss: FloatArray, best: int) -> float:
+    """The minimum of the parabola through the best place and its neighbours; places are evenly spaced logarithms."""
+    left, here, right = (float(x) for x in rss[best - 1 : best + 2])
+    bend = left - 2 * here + right
+    away = 0.5 * (left - right) / bend if bend > 0 else 0.0
+    return float(np.exp(place[best] + away * (place[1] - place[0])))
 
 
 def _score(at: OwnBest, y: FloatArray, columns: FloatArray) -> Tested:

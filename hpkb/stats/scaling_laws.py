@@ -48,7 +48,7 @@ def compare_laws(sweep: Sweep, ridge: Ridge) -> tuple[LawFit, ...]:
     laws = [(name, bend, rss, badness, 0) for name, bend, rss, badness in fits]
     if levelled:
         bend, rss, _ = min(levelled, key=lambda fit: fit[1])
-        laws.append(("saturating", bend, rss, min(fit[2] for fit in levelled), 1))  # type: ignore[arg-type]
+        laws.append(("saturating", bend, rss, min(fit[2] for fit in levelled), 1))
     cost = np.array([data.model.y.size * np.log(max(rss, 1e-300)) + 2 * spent for _, _, rss, _, spent in laws])
     weights = np.exp(-(cost - cost.min()) / 2)
     weights /= weights.sum()
