@@ -166,7 +166,7 @@ def patience_of(runs: Replayed, margin: float, seed: int) -> Patience:
 
 
 def _tail(k: int) -> float:
-    """The tail beyond an end of a bootstrap interval of k configurations, expanded as Student's is (Hesterberg 2015)."""
+    """The tail beyond an end of a bootstrap interval of k configurations, as wide as Student's (Hesterberg 2015)."""
     return float(ndtr(-stdtrit(max(k - 1, 1), 0.975) * np.sqrt(k / max(k - 1, 1))))
 
 
