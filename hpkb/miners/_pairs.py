@@ -73,7 +73,7 @@ def pair_finding(
     way = "better" if c.estimate < 0 else "worse"
     where = _where(c)
     claims: dict[Verdict, str] = {
-        "supported": f"{_capital(c.a)} goes with a {way} result than {c.b}, {where}: {number}.",
+        "supported": f"The result with {c.a} is {way} than with {c.b}, {where}: {number}.",
         "rejected": f"{_capital(c.a)} and {c.b} differ by less than seeds do, {where}: {number}.",
         "insufficient": f"Whether {c.a} or {c.b} is better is not settled ({where}): {number}.",
     }
@@ -240,8 +240,8 @@ def pairs_over_tasks(findings: Sequence[Finding], quantity: str = "paired_differ
         other, _, part = rest.partition(", ")
         at = f" at {part}" if part else ""
         asked = Across(
-            quantity, f"{one} goes with better results than {other}{at}",
-            f"{one} goes with worse results than {other}{at}",
+            quantity, f"the results with {one} are better than with {other}{at}",
+            f"the results with {one} are worse than with {other}{at}",
             f"it is not settled whether {one} or {other} is better{at}",
         )  # fmt: skip
         yield from over_tasks(asked, group)

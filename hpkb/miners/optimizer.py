@@ -51,7 +51,8 @@ BUDGETS = (1, 4, 16, 64)
 FEWEST = 12  # configurations of an optimizer, so that the best of k says something
 MOST_OPTIMIZERS = 5  # all pairs of so many; of more, each against the most common one
 OWN = ("learning_rate", "momentum", "nesterov", "beta1", "beta2", "epsilon")  # that an optimizer may have for itself
-WENT_ALONG = 0.6  # a correlation from which on the difference may be that of another hyperparameter
+WENT_ALONG = 0.2  # a correlation from which on the difference may be that of another hyperparameter
+BY_CHANCE = 3.3  # standard errors: one design in a thousand has a larger correlation where there is none
 UNEVEN = 1.63  # of Kolmogorov's distance times the root of n: one design in a hundred that is even
 
 
@@ -111,7 +112,8 @@ def _went_along(sweep: Sweep) -> list[str]:
     """What changed together with the optimizer, beside what an optimizer has for itself."""
     aliases = sweep.aliases
     found = [name for group in aliases.groups if NAME in group for name in group]
-    found += [name for pair, r in aliases.correlation.items() if NAME in pair and r > WENT_ALONG for name in pair]
+    limit = max(WENT_ALONG, BY_CHANCE / max(sweep.n_configurations, 1) ** 0.5)
+    found += [name for pair, r in aliases.correlation.items() if NAME in pair and r > limit for name in pair]
     return sorted({name for name in found if name != NAME and name not in OWN})
 
 
@@ -147,9 +149,9 @@ def _finding(
     number = f"{metric} differs by {interval(estimate, low, high)}"
     way = "better" if found.estimate < 0 else "worse"
     claims: dict[Verdict, str] = {
-        "supported": f"With {budget} {one.name} goes with a {way} result than {other.name}: {number}.",
-        "rejected": f"With {budget} {one.name} and {other.name} differ by less than seeds do: {number}.",
-        "insufficient": f"Whether {one.name} or {other.name} is better with {budget} is not settled: {number}.",
+        "supported": f"The result of {budget} is {way} with {one.name} than with {other.name}: {number}.",
+        "rejected": f"The results of {budget} differ by less than seeds do, {one.name} and {other.name}: {number}.",
+        "insufficient": f"Whether {one.name} or {other.name} is better in {budget} is not settled: {number}.",
     }
     return Finding(
         miner="optimizer", hyperparameters=(NAME,), quantity="difference_at_equal_budget", claim=claims[verdict],

@@ -25,8 +25,8 @@ def expected_best(y: FloatArray, k: int) -> Expected:
 
     The mean over all subsets of k values, a U-statistic: unbiased, where the plug-in estimator of Dodge et al. (2019),
     which draws with replacement, is biased once k is not small beside n (Tang et al. 2020). The error is that of the
-    jackknife, which is never too small on average (Efron & Stein 1981). Raises ValueError where k is below 1 or above
-    n / 2.
+    jackknife, which is never too small on average (Efron & Stein 1981), without its factor of (n - 1) / n: few skewed
+    values hide some of their scatter. Raises ValueError where k is below 1 or above n / 2.
     """
     if not 1 <= k <= y.size // 2:
         raise ValueError(f"The best of {k} cannot be told from {y.size} configurations.")
@@ -36,8 +36,7 @@ def expected_best(y: FloatArray, k: int) -> Expected:
     before = np.concatenate([[0.0], np.cumsum(less * values[:-1])])  # of those below the one left out
     after = np.concatenate([np.cumsum((less * values[1:])[::-1])[::-1], [0.0]])  # of those above it
     left_out = before + after
-    n = values.size
-    error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+    error = float(np.sqrt(((left_out - left_out.mean()) ** 2).sum()))
     return Expected(whole, error, _degrees(left_out))
 
 

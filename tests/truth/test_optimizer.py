@@ -25,7 +25,7 @@ def test_it_is_the_mean_over_all_subsets() -> None:
 def test_the_jackknife_leaves_out_one_at_a_time() -> None:
     y = np.random.default_rng(1).normal(size=10)
     left_out = [np.mean([min(s) for s in combinations(np.delete(y, i), 3)]) for i in range(10)]
-    assert expected_best(y, 3).error == pytest.approx(np.std(left_out) * 3)
+    assert expected_best(y, 3).error == pytest.approx(np.std(left_out) * np.sqrt(10))
 
 
 @pytest.mark.parametrize("k", [1, 4, 16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -60,3 +61,17 @@ NOISE = [
     Noise("two of one kind", partial(_searched, **SAME)),
     Noise("two of one kind, heavy tails, diverging", partial(_searched, heavy_tails=True, diverging=True, **SAME)),
 ]
+
+
+def _confounded(rng: np.random.Generator) -> Sweep:
+    """No difference of the optimizers, one of which got the better half of the weight decays somewhat more often."""
+    sweep = _searched(rng, optimizer_shift=0.0, n_configurations=400)
+    optimizer, decay = sweep.hyperparameter("optimizer"), sweep.hyperparameter("weight_decay")
+    assert optimizer is not None
+    assert decay is not None
+    large = decay.values > np.median(decay.values)
+    kept = (large == (optimizer.values == 0)) | (rng.random(sweep.n_runs) < 0.5)
+    return replace(sweep, y=sweep.y - 0.15 * optimizer.values + 0.3 * large).subset(kept)
+
+
+NOISE.append(Noise("two of one kind, weight decay went along", _confounded))
