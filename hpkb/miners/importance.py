@@ -78,7 +78,7 @@ def mine(context: Context) -> list[Finding]:
         over = _Part(sweep, "variance_share", of, "", ())
         found = _findings(sweep, over, shares, context.effects)
     for part in (_best_quarter(sweep), _feasibility(sweep)):
-        of_part = decompose(process_of(part.sweep, context.seed)) if part else None
+        of_part = decompose(process_of(part.sweep, context.seed, bounded=True)) if part else None
         if part and of_part:
             found += _findings(sweep, part, of_part, effects_of(part.sweep))
     return found

@@ -83,28 +83,26 @@ def _variances(process: Process) -> tuple[FloatArray, FloatArray]:
 
 def _of_fit(process: Process, lengths: FloatArray, weights: FloatArray) -> tuple[FloatArray, float]:
     """The same of one fit: quadratic forms of its weights with the kernel's moments along each hyperparameter."""
-    moments = [_moments(process, j, length) for j, length in enumerate(lengths)]
-    mean = np.prod([m for m, _, _ in moments], axis=0)
-    whole = np.prod([second for _, second, _ in moments], axis=0)
-    total = _form(weights, whole) - float(weights @ mean) ** 2
-    alone = [weights * mean / m for m, _, _ in moments]
-    parts = [_form(a, centred) for a, (_, _, centred) in zip(alone, moments, strict=True)]
-    for j, k in combinations(range(len(moments)), 2):
-        parts.append(_form(alone[j] / moments[k][0], moments[j][2] * moments[k][2]))
+    kernels = [_along(process, j, length) for j, length in enumerate(lengths)]
+    roots = [np.sqrt(column.levels().weight) for column in process.encoding.columns]
+    means = [kernel @ root for kernel, root in zip(kernels, roots, strict=True)]
+    off = [kernel - np.outer(mean, root) for kernel, mean, root in zip(kernels, means, roots, strict=True)]
+    alone = weights * np.prod(means, axis=0)
+    whole = kernels[0] @ kernels[0].T
+    for kernel in kernels[1:]:
+        whole *= kernel @ kernel.T
+    total = max(float(weights @ whole @ weights) - float(alone.sum()) ** 2, 0.0)
+    relative = [o / mean[:, None] for o, mean in zip(off, means, strict=True)]
+    weighted = [r * alone[:, None] for r in relative]
+    parts = [float((w.sum(axis=0) ** 2).sum()) for w in weighted]
+    parts += [float(((weighted[j].T @ relative[k]) ** 2).sum()) for j, k in combinations(range(len(relative)), 2)]
     return np.array(parts), total
 
 
-def _moments(process: Process, j: int, length: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The kernel's mean about each anchor (m,), its mean products (m, m), and those of its deviations (m, m)."""
+def _along(process: Process, j: int, length: float) -> FloatArray:
+    """The kernel along one hyperparameter between anchors and levels, times the roots of their weights, (m, levels)."""
     levels = process.encoding.columns[j].levels()
     at = (levels.low + levels.high) / 2
     own = process.anchors[:, process.encoding.owner == j]
     kernel = np.exp(-0.5 * ((own[:, None, :] - at[None]) ** 2).sum(axis=2) / length**2)
-    mean = kernel @ levels.weight
-    off = kernel - mean[:, None]
-    centred = (off * levels.weight) @ off.T
-    return mean, centred + np.outer(mean, mean), centred
-
-
-def _form(x: FloatArray, form: FloatArray) -> float:
-    return max(float(x @ form @ x), 0.0)
+    return np.asarray(kernel * np.sqrt(levels.weight))

@@ -62,10 +62,13 @@ class _Data(NamedTuple):
     weight: FloatArray
 
 
-def fit(encoding: Encoding, columns: FloatArray, y: FloatArray, weight: FloatArray, seed: int) -> Process:
+def fit(
+    encoding: Encoding, columns: FloatArray, y: FloatArray, weight: FloatArray, seed: int,
+    bounded: bool = False,
+) -> Process:  # fmt: skip
     """The process fitted to encoded configurations (n, columns), objectives (n,) and their weights (n,).
 
-    Raises ValueError for fewer than two configurations.
+    Nothing is far out where the objective is `bounded`. Raises ValueError for fewer than two configurations.
     """
     if y.size < 2:
         raise ValueError("A process needs two or more configurations.")
@@ -76,12 +79,12 @@ def fit(encoding: Encoding, columns: FloatArray, y: FloatArray, weight: FloatArr
     scale = float(np.sqrt(np.average((y - centre) ** 2, weights=weight))) or 1.0
     scaled = (y - centre) / scale
     data = _Data(_squares(encoding, columns[few], len(encoding.columns)), scaled[few], weight[few])
-    theta, trust = _kernel(data)
+    theta, trust = _kernel(data, bounded)
     draws = _open(theta, _Data(data.squares, data.y, data.weight * trust), rng)
     everywhere = np.ones(y.size)
     everywhere[few] = trust
     solve = _Solver(encoding, columns[rows], columns[few], scaled[rows], weight[rows] * everywhere[rows])
-    if rows.size > few.size:
+    if rows.size > few.size and not bounded:
         solve = solve.trusting(theta)
     drawn = (rng.integers(rows.size, size=rows.size) for _ in range(REFITS))
     counts = [np.bincount(d, minlength=rows.size).astype(float) for d in drawn]
@@ -94,15 +97,19 @@ def fit(encoding: Encoding, columns: FloatArray, y: FloatArray, weight: FloatArr
     )  # fmt: skip
 
 
-def process_of(sweep: Sweep, seed: int) -> Process | None:
-    """The process of a sweep's feasible configurations; None for fewer than ten, or where all objectives are alike."""
+def process_of(sweep: Sweep, seed: int, bounded: bool = False) -> Process | None:
+    """The process of a sweep's feasible configurations; None for fewer than ten, or where all objectives are alike.
+
+    Nothing is far out where the objective is `bounded`: cut, or 0 and 1.
+    """
     table = configurations_of(sweep)
     if table.y.size < MINIMUM_CONFIGURATIONS or not sweep.hyperparameters or np.ptp(table.y) == 0:
         return None
     encoding = Encoding.of(sweep.hyperparameters)
     columns = encoding.encode(table.rows).astype(np.float64)
     # As if the seed noise were as large as the misfit: twice the weight at most.
-    return fit(encoding, columns, table.y, 2 * table.seeds / (table.seeds + 1), seed)
+    weight = 2 * table.seeds / (table.seeds + 1)
+    return fit(encoding, columns, table.y, weight, seed, bounded)
 
 
 def predict(process: Process, columns: FloatArray) -> FloatArray:
@@ -118,15 +125,17 @@ def _squares(encoding: Encoding, columns: FloatArray, d: int) -> FloatArray:
     return result.reshape(d, -1)
 
 
-def _kernel(data: _Data) -> tuple[FloatArray, FloatArray]:
+def _kernel(data: _Data, bounded: bool) -> tuple[FloatArray, FloatArray]:
     """The logarithms of lengths, signal and noise of largest posterior, (d + 2,), and how far each row is trusted.
 
-    Rows that are far off what the others predict get the weights of Student's t, so that no far-out run bends the fit.
+    Rows that are far off what the others predict get the weights of Student's t, so that no far-out run bends the fit;
+    not where the objective is `bounded` (cut, or 0 and 1): what is far off then is a cliff.
     """
     d = len(data.squares)
-    theta = _search(data, np.concatenate([np.full(d, 0.5 * np.log(d)), [0.0, -2.0]]), STEPS)
+    usual = np.concatenate([np.full(d, 0.5 * np.log(d)), [0.0, -2.0]])
     trust = np.ones_like(data.y)
-    for _ in range(3):
+    theta = _search(data, usual, STEPS)
+    for _ in range(0 if bounded else 3):
         off = _off(theta, _Data(data.squares, data.y, data.weight * trust)) / np.sqrt(trust)
         if np.abs(off).max() <= FAR:
             break
@@ -193,11 +202,8 @@ def _open(theta: FloatArray, data: _Data, rng: np.random.Generator) -> FloatArra
     The curvature is that of the gradient over steps of a tenth, no less than the prior's.
     """
     step = 0.1
-    rows = []
-    for i in range(theta.size):
-        move = np.where(np.arange(theta.size) == i, step, 0.0)
-        rows.append((_loss(theta + move, data)[1] - _loss(theta - move, data)[1]) / (2 * step))
-    curvature = np.stack(rows)
+    here = _loss(theta, data)[1]
+    curvature = np.stack([(_loss(theta + move, data)[1] - here) / step for move in step * np.eye(theta.size)])
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
     spread = vectors / np.sqrt(np.maximum(values, 1 / 3))
     draws = theta + rng.standard_normal((REFITS, theta.size)) @ spread.T
