@@ -15,9 +15,10 @@ CELLS = 16  # at most, into which a range is cut
 PER_CELL = 3  # configurations for each cell
 FEW_VALUES = 16  # a number of at most so many, each tried twice on average, was chosen from a list
 WIDE_HOLE = 0.2  # of the range
-UNEVEN = 3.0  # times the usual gap between the values of a list
+UNEVEN = 2.5  # times the usual gap between the values of a list
 THIRDS = 3
 CHANCE = 0.01  # that a random design leaves a cell of a pair as empty
+GOOD_ONES = 64  # at most, from which distances are taken
 EXPECTED = 3.0  # configurations of a random design in that cell
 
 
@@ -56,7 +57,7 @@ class Order:
     """How results and places changed with the order of the runs.
 
     `trend` is Spearman's correlation of a configuration's place in the order with its result (lower is better) and its
-    95% interval; `closing` that with its distance from the best configurations.
+    95% interval; `closing` that with its distance from the nearest of the best.
     """
 
     trend: float
@@ -186,20 +187,21 @@ def order_of(sweep: Sweep, fewest: int) -> Order | None:
 
 
 def _distance_from_best(at: Sweep, y: FloatArray) -> FloatArray:
-    """How far each configuration lies from the middle of the best eighth, (n,), each scale brought to 0 to 1."""
-    best = np.argsort(y, kind="stable")[: max(5, y.size // 8)]
-    total = np.zeros(y.size)
+    """How far each configuration lies from the nearest other one of the best quarter, (n,), all scales from 0 to 1.
+
+    Samplers draw beside any of the good ones that they know, not about the middle of them.
+    """
+    best = np.argsort(y, kind="stable")[: int(np.clip(y.size // 4, 5, GOOD_ONES))]
+    total = np.zeros((y.size, best.size))
     for h in at.hyperparameters:
         x = h.transformed
-        if np.isnan(x[best]).all():
-            continue
         if h.scale == "category":
-            counts = np.bincount(x[best][~np.isnan(x[best])].astype(int))
-            total += np.where(np.isnan(x), 0.5, x != counts.argmax()) ** 2
-        else:
+            total += (x[:, None] != x[best]) & ~(np.isnan(x)[:, None] & np.isnan(x[best]))
+        elif not np.isnan(x).all():
             reach = max(float(np.nanmax(x) - np.nanmin(x)), 1e-300)
-            total += np.nan_to_num((x - np.nanmedian(x[best])) / reach, nan=0.5) ** 2
-    return np.sqrt(total)
+            total += np.nan_to_num((x[:, None] - x[best]) / reach, nan=0.5) ** 2
+    total[best, np.arange(best.size)] = np.inf
+    return np.asarray(np.sqrt(total.min(axis=1)))
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:

@@ -97,10 +97,10 @@ def test_a_random_design_rarely_has_an_empty_corner() -> None:
 
 def test_a_sampler_that_follows_its_results_is_seen_by_its_order() -> None:
     seen = 0
-    for seed in range(10):
-        sweep, _ = planted_sweep(np.random.default_rng(seed), 80, design="adaptive", batch_exponent=None)
-        seen += answers(ordered(sweep, np.arange(80.0)), "sampling_bias")[()].verdict == "supported"
-    assert seen >= 9
+    for seed in range(4):
+        sweep, _ = planted_sweep(np.random.default_rng(seed), 200, design="adaptive", batch_exponent=None)
+        seen += answers(ordered(sweep, np.arange(200.0)), "sampling_bias")[()].verdict == "supported"
+    assert seen >= 3
 
 
 def test_the_order_is_that_of_configurations_and_unknown_where_no_start_is() -> None:
