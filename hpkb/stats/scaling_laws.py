@@ -45,7 +45,7 @@ def compare_laws(sweep: Sweep, ridge: Ridge) -> tuple[LawFit, ...]:
     free = search(data)
     fits = [(name, None, *_bound(data.model, free, exponent)) for name, exponent in EXPONENTS.items()]
     levelled = _levelled(data, free)
-    laws = [(name, bend, rss, badness, 0) for name, bend, rss, badness in fits]
+    laws: list[tuple[LawName, float | None, float, float, int]] = [(*fit, 0) for fit in fits]
     if levelled:
         bend, rss, _ = min(levelled, key=lambda fit: fit[1])
         laws.append(("saturating", bend, rss, min(fit[2] for fit in levelled), 1))
