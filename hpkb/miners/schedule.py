@@ -11,7 +11,7 @@ Schedules differ in the learning rate that suits them, so a comparison at one co
 suits. Here each has a curve of its own along the learning rate: one smooth shape for all (penalised splines, Eilers &
 Marx 1996), moved and scaled for each schedule, and moved by the optimizer, the batch size and the weight decay; all
 other hyperparameters are held. What is compared are the lowest points of the curves. The unit is the configuration,
-weighted by its seeds; the errors allow for scatter of any size anywhere (HC2, MacKinnon & White 1985) and for what is
+weighted by its seeds; the errors allow for scatter of any size anywhere (HC3, MacKinnon & White 1985) and for what is
 not known of shape and place; the p-value must hold on the ranks of the results as well. Warm restarts (Loshchilov &
 Hutter 2017) are compared with the plain cosine, else with all schedules without restarts; cyclical rates are those of
 Smith (2017). Tasks are never pooled: each difference is divided by the spread of its task's results, and these are

@@ -10,7 +10,7 @@ Method
 Runs with warmup are compared with runs without, each at its own best learning rate: one smooth curve along the learning
 rate (penalised splines, Eilers & Marx 1996), moved and scaled for each of the two, all other hyperparameters held. A
 comparison at a common rate would credit warmup with a rate that only it can bear (Gotmare et al. 2019; Kalra and
-Barkeshli 2024). The errors allow for scatter of any size anywhere (HC2, MacKinnon & White 1985), and the p-value must
+Barkeshli 2024). The errors allow for scatter of any size anywhere (HC3, MacKinnon & White 1985), and the p-value must
 hold on the ranks of the results as well. The best length is the bottom of a parabola in the logarithm of the warmup's
 share of the steps (of the steps themselves where the length of training is not known), each length at its own best
 learning rate, with Fieller's interval (1954). Tasks are never pooled: differences are divided by the spread of their

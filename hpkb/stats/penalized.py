@@ -43,7 +43,7 @@ def penalized(x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatA
 
     A penalty is a belief with an error: b scatters about `towards` with covariance sigma² / penalty. The covariances
     hold the bias of believing it (Wahba 1983; Nychka 1988). The robust one takes each residual for the scatter at its
-    place, enlarged by its leverage (HC2, MacKinnon & White 1985). What x does not determine has coefficient 0.
+    place, enlarged by its leverage (HC3, MacKinnon & White 1985). What x does not determine has coefficient 0.
     """
     half = _root_of_inverse(x.T @ x + penalty)
     inverse = half @ half.T
@@ -52,7 +52,7 @@ def penalized(x: FloatArray, y: FloatArray, penalty: FloatArray, towards: FloatA
     leverage = ((x @ half) ** 2).sum(axis=1)
     dof = max(float(y.size - leverage.sum()), 1.0)
     sigma2 = float(residual @ residual) / dof
-    scores = x * (residual / np.sqrt(1 - np.minimum(leverage, LARGEST_LEVERAGE)))[:, None]
+    scores = x * (residual / (1 - np.minimum(leverage, LARGEST_LEVERAGE)))[:, None]
     robust = inverse @ (scores.T @ scores + sigma2 * penalty) @ inverse
     return Penalized(coefficients, sigma2 * inverse, robust, residual, leverage, sigma2, dof)
 
