@@ -54,9 +54,10 @@ def response_of(
     Range and reference configurations are taken from the runs `among` (n_runs,), or from all. The curve is the mean
     over the reference settings, as in an isolation plot. The plateau is that of what can be attained: the mean of the
     best tenth of them at each value, since a setting that a value does not suit can be exchanged. It holds all values
-    that are not shown to lose more than `floor`, or more than near-duplicates scatter where that is not known. None
-    where there is no process, or where the hyperparameter has fewer
-    than two values among the runs that are feasible.
+    that are not shown to lose more than `floor`, or more than near-duplicates scatter where that is not known. The
+    interval of the optimum is that of the refits' lowest points, and holds all values that they do not tell from
+    those within the floor of the lowest. None where there is no process, or where the hyperparameter has fewer than two values among the runs that
+    are feasible.
     """
     table = configurations_of(sweep)
     present = ~np.isnan(table.rows[:, column]) if table.y.size else np.zeros(0, dtype=bool)
@@ -77,10 +78,13 @@ def response_of(
     plateau = _around(values, ~outside, int(np.argmin(attained[0])))
     worst = int(np.argmax(loss[0]))
     away = curves - curves[:, [best]]
+    alike = away[0] <= _half_width(away)
+    # A smooth curve rounds a cliff off: its lowest point lies off the true one by what noise hides.
+    low, high = _hull(values, away[0] <= _half_width(away) + tolerance)
     return Response(
-        values, curves[0], _half_width(curves), best, away[0] <= _half_width(away), float(attained[0].min()),
+        values, curves[0], _half_width(curves), best, alike, float(attained[0].min()),
         float(loss[0, worst]), float(_half_width(loss)[worst]), (min(plateau[0], optimum), max(plateau[1], optimum)),
-        optimum, max(optimum - half, float(values[0])), min(optimum + half, float(values[-1])),
+        optimum, max(min(optimum - half, low), float(values[0])), min(max(optimum + half, high), float(values[-1])),
         *_edges(values, lowest[1:]), floor is not None,
     )  # fmt: skip
 
@@ -131,6 +135,15 @@ def _around(values: FloatArray, inside: BoolArray, best: int) -> tuple[float, fl
             i += step
         ends.append(float(values[i] if i == last or values.size <= CELLS else (values[i] + values[i + step]) / 2))
     return ends[0], ends[1]
+
+
+def _hull(values: FloatArray, alike: BoolArray) -> tuple[float, float]:
+    """The range of all values that are not told from the best, out to halfway to the next ones where it is a range."""
+    inside = np.flatnonzero(alike)
+    if values.size <= CELLS:
+        return float(values[inside[0]]), float(values[inside[-1]])
+    edges = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, values[-1:]])
+    return float(edges[inside[0]]), float(edges[inside[-1] + 1])
 
 
 def _edges(values: FloatArray, lowest: FloatArray) -> tuple[float, float]:
