@@ -55,9 +55,9 @@ def response_of(
     over the reference settings, as in an isolation plot. The plateau is that of what can be attained: the mean of the
     best tenth of them at each value, since a setting that a value does not suit can be exchanged. It holds all values
     that are not shown to lose more than `floor`, or more than near-duplicates scatter where that is not known. The
-    interval of the optimum is that of the refits' lowest points, and holds all values that they do not tell from
-    those within the floor of the lowest. None where there is no process, or where the hyperparameter has fewer than two values among the runs that
-    are feasible.
+    interval of the optimum is that of the refits' lowest points, and holds all values that they do not tell from those
+    within the floor of the lowest. None where there is no process, or where the hyperparameter has fewer than two
+    values among the runs that are feasible.
     """
     table = configurations_of(sweep)
     present = ~np.isnan(table.rows[:, column]) if table.y.size else np.zeros(0, dtype=bool)
