@@ -21,7 +21,7 @@ from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 LEVELS_AS_CATEGORY = 4  # a number of so few values gets one column a value, as a category does
 RESIDUAL_DEGREES = 8  # no test with fewer degrees of freedom: its size would hang on the shape of the noise
 HIGHEST_POWER = 4
-LARGEST = 3000  # configurations that are tested, drawn at random: with more the tests only cost more
+LARGEST = 2000  # configurations that are tested, drawn at random: with more the tests only cost more
 
 
 @dataclass(frozen=True)

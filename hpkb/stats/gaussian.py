@@ -24,7 +24,7 @@ from hpkb.stats.surrogate import MINIMUM_CONFIGURATIONS, configurations_of
 from hpkb.sweep import BoolArray, FloatArray, Sweep
 
 FITTED = 200
-SOLVED = 1000
+SOLVED = 600
 REFITS = 24
 REFERENCES = (8, 64)  # at least and at most so many configurations that a profile is taken at
 STEPS = 30  # of the search for the lengths
