@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpkb.findings import LEVEL, Finding, Verdict
+from hpkb.miners._words import brief
 from hpkb.stats.meta import NORMAL, Pooled, random_effects
 
 
@@ -83,7 +84,7 @@ def _claim(
     asked: Across, findings: Sequence[Finding], pooled: Pooled, interval: tuple[float, float, float]
 ) -> tuple[Verdict, str, str]:
     """The verdict, its claim, and the claim of none."""
-    a, low, high = (f"{x:.{asked.digits}{'g' if asked.is_log else 'f'}}" for x in interval)
+    a, low, high = (brief(x, asked.digits) if asked.is_log else f"{x:.{asked.digits}f}" for x in interval)
     over, number = f"Over {pooled.n} tasks", f"{a} (95% interval {low} to {high})"
     unsettled = f"{over} {asked.unsettled}: {number}."
     signs = [float(f.estimate or 0) > asked.null for f in findings if f.verdict == "supported"]

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from hpkb.findings import LEVEL, Finding, Verdict, evidence
+from hpkb.miners._words import brief, interval
 from hpkb.sources.metric_reading import read_metric
 from hpkb.stats.batch_curves import Phases, steps_per_point
 from hpkb.stats.critical_batch import CriticalBatch, critical_batch, reached, steps_to
@@ -33,18 +34,6 @@ def unknown(sweep: Sweep, quantity: str, why: str, names: tuple[str, ...] = BATC
     )  # fmt: skip
 
 
-def interval(estimate: float | None, low: float | None, high: float | None) -> str:
-    """A number with its interval in words, whichever side is open."""
-    number = "unknown" if estimate is None else f"{estimate:.3g}"
-    if low is None and high is None:
-        return f"{number} (95% interval open)"
-    if low is None:
-        return f"{number} (95% interval up to {high:.3g})"
-    if high is None:
-        return f"{number} (95% interval from {low:.3g})"
-    return f"{number} (95% interval {low:.3g} to {high:.3g})"
-
-
 @dataclass(frozen=True)
 class Target:
     """A target of the metric as it was logged, what reaches it, ln steps by run, and the fitted law."""
@@ -64,7 +53,7 @@ class Target:
     @property
     def words(self) -> str:
         """The target in a sentence."""
-        return f"{self.metric} {self.value:.3g} (which {self.reached_by} of the configurations reach)"
+        return f"{self.metric} {brief(self.value, 3)} (which {self.reached_by} of the configurations reach)"
 
 
 def _judged_by(sweep: Sweep) -> tuple[str, float] | None:
@@ -199,8 +188,8 @@ def _steps_figure(sweep: Sweep, target: Target) -> dict[str, Any]:
     optimum = {"x": target.law.estimate, "low": target.law.low, "high": target.law.high}
     return {
         "kind": "response", "x": {"label": "batch_size", "scale": "log", "levels": []},
-        "y": {"label": f"steps to {target.metric} {target.value:.3g}", "scale": "log"}, "points": points, "line": [],
-        "plateau": [], "optimum": optimum if target.law.estimate is not None else None,
+        "y": {"label": f"steps to {target.metric} {brief(target.value, 3)}", "scale": "log"}, "points": points,
+        "line": [], "plateau": [], "optimum": optimum if target.law.estimate is not None else None,
     }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import wilcoxon
 
 from hpkb.findings import Finding, evidence
-from hpkb.miners._pairs import Pairs, interval
+from hpkb.miners._pairs import Pairs
+from hpkb.miners._words import interval
 from hpkb.stats.contrast import Contrast, Groups
 from hpkb.stats.slopes import Measured, measured, slope
 from hpkb.stats.surrogate import feasible_runs

@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
+from hpkb.miners._words import brief
 from hpkb.stats import noise
 from hpkb.stats.design import hopeless, near, results
 from hpkb.stats.feasibility import RISK, bound_of, effect_of_learning_rate, outcomes_of, wilson
@@ -73,7 +74,7 @@ def _boundary(best: _Best) -> Finding:
     number = _typed(h, line.values[-1 if side == "largest" else 0])
     name, beyond = words(h.name), "larger" if side == "largest" else "smaller"
     unsettled = f"Whether the best value of {name} lies at the edge of what was tried cannot be told."
-    claim = f"The best value of {name} is the {side} that was tried ({number:.3g}): try {beyond} ones."
+    claim = f"The best value of {name} is the {side} that was tried ({brief(number, 3)}): try {beyond} ones."
     finding = _finding(
         best.sweep, (h.name,), "boundary", claim, "supported", claim_if_insufficient=unsettled, estimate=share,
         unit="share of resamples",
@@ -99,7 +100,7 @@ def _sparse(best: _Best) -> Finding:
     own = best.at.hyperparameter(h.name) or h
     n, share, chance = near(own, best.curve.optimum, CLOSE_BY)
     expected = share * int((~np.isnan(own.transformed)).sum())
-    where = f"within {CLOSE_BY:.0%} of the range from it ({_typed(h, best.curve.optimum):.3g})"
+    where = f"within {CLOSE_BY:.0%} of the range from it ({brief(_typed(h, best.curve.optimum), 3)})"
     counted = f"{n} configurations lie {where}, where a random design has about {expected:.0f}"
     reach = CLOSE_BY * float(best.curve.values[-1] - best.curve.values[0])
     gap = {"hyperparameter": h.name, "low": _typed(h, best.curve.optimum - reach),
@@ -125,7 +126,7 @@ def hopeless_runs(sweep: Sweep, at: Sweep) -> Iterator[Finding]:
         return
     h, end = min(ends, key=lambda pair: (pair[1].p_value, pair[0].name))
     share, side = float(end.rows.mean()), "above" if end.is_above else "below"
-    said = f"{share:.0%} of the runs had a {words(h.name)} {side} {_typed(h, end.edge):.3g}"
+    said = f"{share:.0%} of the runs had a {words(h.name)} {side} {brief(_typed(h, end.edge), 3)}"
     finding = _finding(
         sweep, (h.name,), "hopeless_share", f"{said}, and none of those configurations is among the better half.",
         "supported", estimate=share, unit="share of runs", p_value=min(1.0, end.p_value * len(numbers)),
@@ -163,7 +164,7 @@ def noise_against_settings(sweep: Sweep) -> Finding:
             "configurations were repeated, or all are alike."  # fmt: skip
         return _finding(sweep, (), "effect_over_noise", claim, "insufficient")
     estimate, low, high = (math.sqrt(x) for x in (ratio.ratio, ratio.low, ratio.high))
-    said = f"the settings tried move {metric} {estimate:.2g} [{low:.2g}, {high:.2g}] times as far as seeds"
+    said = f"the settings tried move {metric} {brief(estimate)} [{brief(low)}, {brief(high)}] times as far as seeds"
     common: dict[str, Any] = {
         "estimate": estimate, "low": low, "high": high, "unit": "seed noise",
         "claim_if_insufficient": f"Whether settings or seeds move {metric} more is not settled: {said}.",
@@ -184,7 +185,8 @@ def _divergence_edge(sweep: Sweep) -> Finding:
         return _finding(sweep, names if rate else (), "divergence_edge", f"{unknown}: it was not varied by itself.",
                         "insufficient")  # fmt: skip
     if not sweep.infeasible.any():
-        claim = f"No run was infeasible up to the largest learning rate that was tried ({np.nanmax(rate.values):.3g})."
+        largest = brief(float(np.nanmax(rate.values)), 3)
+        claim = f"No run was infeasible up to the largest learning rate that was tried ({largest})."
         enough = sweep.n_runs >= FEWEST_RUNS
         return _finding(sweep, names, "divergence_edge", claim, "rejected" if enough else "insufficient", estimate=0.0,
                         unit="probability of divergence")  # fmt: skip
@@ -204,7 +206,7 @@ def _edge_finding(sweep: Sweep, best: FloatArray, fit: Fit, p_value: float) -> F
     half = 1.96 * math.sqrt(variance)
     estimate, low, high = (float(expit(x)) for x in (eta, eta - half, eta + half))
     said = (
-        f"at {BEYOND:g} times the best learning rate ({math.exp(place):.2g}) {estimate:.0%} [{100 * low:.0f}, "
+        f"at {BEYOND:g} times the best learning rate ({brief(math.exp(place))}) {estimate:.0%} [{100 * low:.0f}, "
         f"{100 * high:.0f}] of the runs diverge"
     )
     common: dict[str, Any] = {

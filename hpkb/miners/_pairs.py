@@ -11,6 +11,7 @@ import numpy as np
 from hpkb.findings import LEVEL, Finding, Verdict, evidence
 from hpkb.miners._across import Across
 from hpkb.miners._across import combine as over_tasks
+from hpkb.miners._words import interval
 from hpkb.stats.contrast import Contrast
 from hpkb.stats.noise import floor
 from hpkb.stats.surrogate import feasible_runs
@@ -250,11 +251,6 @@ def pairs_over_tasks(findings: Sequence[Finding], quantity: str = "paired_differ
 def noise_of(sweep: Sweep) -> float | None:
     """The noise floor below which a difference does not matter."""
     return floor(sweep)
-
-
-def interval(estimate: float, low: float | None, high: float | None) -> str:
-    """The estimate with its interval in words."""
-    return f"{estimate:.3g} (95% interval {low:.3g} to {high:.3g})"
 
 
 def _capital(words: str) -> str:

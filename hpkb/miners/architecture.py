@@ -42,7 +42,8 @@ import numpy as np
 from hpkb.findings import Finding, evidence
 from hpkb.miners import Context
 from hpkb.miners._model_levels import asked_of, level_findings, level_groups, without_what_follows
-from hpkb.miners._pairs import interval, pairs_over_tasks
+from hpkb.miners._pairs import pairs_over_tasks
+from hpkb.miners._words import interval
 from hpkb.stats.effects import effects_of
 from hpkb.stats.fanova import Decomposition, decompose
 from hpkb.stats.slopes import measured, slope

@@ -49,13 +49,13 @@ from hpkb.miners import Context, _across
 from hpkb.miners._batch_steps import (
     BATCH,
     MINER,
-    interval,
     of_target,
     prediction,
     targets,
     unknown,
     why_no_target,
 )
+from hpkb.miners._words import brief, interval
 from hpkb.stats.batch_curves import Phases, phases, scatter, signed_rank_p, steps_per_point
 from hpkb.stats.noise import floor
 from hpkb.stats.own_best import own_best, tested
@@ -125,7 +125,7 @@ def _phase(sweep: Sweep, found: Phases, name: str) -> Finding:
     way = "larger" if growth > 1 else "smaller"
     finding = Finding(
         miner=MINER, hyperparameters=(), quantity=NOISE_SCALE, verdict="supported",
-        claim=f"{number}; it is {way} than early in training (by the end {growth:.2g} times).",
+        claim=f"{number}; it is {way} than early in training (by the end {brief(growth)} times).",
         claim_if_insufficient=f"{number}.", estimate=estimate, low=low, high=high, unit="examples",
         p_value=p_value, condition=f"{name} in training", figure=_phases_figure(found) if name == "late" else {},
         **evidence(sweep),

@@ -45,6 +45,7 @@ import numpy as np
 
 from hpkb.findings import LEVEL, Finding, evidence
 from hpkb.miners import Context
+from hpkb.miners._words import brief
 from hpkb.stats.boundary import Margin, Shift, margin, shifts
 from hpkb.stats.feasibility import (
     FEWEST_RUNS,
@@ -130,12 +131,12 @@ def _margin(sweep: Sweep, found: Margin, optimizer: str, p_value: float) -> Find
         for x in (found.estimate, found.estimate - found.half_width, found.estimate + found.half_width)
     )
     whose = f"With {optimizer}, t" if optimizer else "T"
-    said = f"the edge of divergence is {factor:.2g} [{low:.2g}, {high:.2g}] times the best learning_rate"
+    said = f"the edge of divergence is {brief(factor)} [{brief(low)}, {brief(high)}] times the best learning_rate"
     beyond = found.beyond(math.log(AT_EDGE))
     finding = Finding(
         miner="divergence", hyperparameters=("learning_rate",), quantity="best_rate_margin", verdict="supported",
-        claim=f"{whose}he best learning_rate ({math.exp(found.best):.3g}) lies at the edge of divergence: {said}. "
-        "Longer warmup or clipping may let a larger one win.",
+        claim=f"{whose}he best learning_rate ({brief(math.exp(found.best), 3)}) lies at the edge of divergence: {said}."
+        " Longer warmup or clipping may let a larger one win.",
         claim_if_insufficient=f"{whose}hat the best learning_rate lies at the edge of divergence is not shown: {said}.",
         estimate=factor, low=low, high=high, unit="factor", p_value=max(beyond, p_value),
         condition=f"optimizer={optimizer}" if optimizer else "", **evidence(sweep),
@@ -162,7 +163,7 @@ def _spikes(sweep: Sweep, metric: str, found: Slope) -> Finding:
         math.exp(min(max(ten * x, -50.0), 50.0))
         for x in (found.estimate, found.estimate - found.half_width, found.estimate + found.half_width)
     )
-    number = f"{factor:.2g} [{low:.2g}, {high:.2g}] times per tenfold learning_rate"
+    number = f"{brief(factor)} [{brief(low)}, {brief(high)}] times per tenfold learning_rate"
     way = "more" if found.estimate > 0 else "fewer"
     return Finding(
         miner="divergence", hyperparameters=("learning_rate",), quantity="spike_factor", verdict="supported",
@@ -178,7 +179,7 @@ def _growth(sweep: Sweep, found: Difference) -> Finding:
         math.exp(min(max(x, -50.0), 50.0))
         for x in (found.estimate, found.estimate - found.half_width, found.estimate + found.half_width)
     )
-    number = f"{factor:.2g} [{low:.2g}, {high:.2g}] times as much as in the others"
+    number = f"{brief(factor)} [{brief(low)}, {brief(high)}] times as much as in the others"
     return Finding(
         miner="divergence", hyperparameters=(), quantity="gradient_growth", verdict="supported",
         claim=f"In runs that end infeasible the gradient norm has grown {number} by the end of what was logged.",
@@ -218,7 +219,7 @@ def _no_bound(sweep: Sweep) -> Finding:
     rate = sweep.hyperparameter("learning_rate")
     largest = float(np.nanmax(rate.values)) if rate is not None and np.isfinite(rate.values).any() else None
     if sweep.infeasible_share == 0 and largest is not None:
-        claim = f"No run was infeasible up to the largest learning_rate that was tried ({largest:.3g})."
+        claim = f"No run was infeasible up to the largest learning_rate that was tried ({brief(largest, 3)})."
         safe: float | None = largest
     else:
         claim, safe = "No learning_rate that was tried is known to be safe.", None
@@ -243,7 +244,7 @@ def _bound(sweep: Sweep, outcomes: Outcomes, level: int, p_value: float | None, 
     estimate, low, high = (_within(x, tried.max()) for x in (bound.estimate, bound.low, bound.high))
     finding = Finding(
         miner="divergence", hyperparameters=("learning_rate",), quantity="safe_upper_bound", verdict="supported",
-        claim=f"{whose} learning_rate up to {estimate:.3g} [{_shown(low)}, {_shown(high)}] leaves at most one run "
+        claim=f"{whose} learning_rate up to {_shown(estimate)} [{_shown(low)}, {_shown(high)}] leaves at most one run "
         "in ten infeasible.",
         claim_if_insufficient=f"{whose} bound on the learning_rate beyond which runs fail cannot be told.",
         estimate=estimate, low=low, high=high, p_value=p_value, condition=f"optimizer={name}" if name else "",
@@ -267,7 +268,7 @@ def _within(u: float, largest: float) -> float | None:
 
 
 def _shown(value: float | None) -> str:
-    return "no limit" if value is None else f"{value:.3g}"
+    return "no limit" if value is None else f"{brief(value, 3)}"
 
 
 def _caveats(outcomes: Outcomes) -> tuple[str, ...]:

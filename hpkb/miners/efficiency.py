@@ -42,6 +42,7 @@ from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context, _across
 from hpkb.miners._costs import COSTS, calibration, cost, machines, time_to_target
 from hpkb.miners._pareto import pareto
+from hpkb.miners._words import brief
 from hpkb.stats.effects import design_block
 from hpkb.stats.knee import STILL, Knee, knee
 from hpkb.stats.slopes import Measured, Slope, measured, slope
@@ -138,8 +139,8 @@ def _indicators(sweep: Sweep, seen: _Throughput) -> list[FloatArray]:
 def _of_knee(sweep: Sweep, h: Hyperparameter, seen: _Throughput, found: Knee, bend: Slope) -> Finding:
     place, smallest, largest = float(np.exp(found.place)), float(np.exp(seen.x.min())), float(np.exp(seen.x.max()))
     low, high = (float(np.exp(x)) if np.isfinite(x) else None for x in (found.low, found.high))
-    number = f"{place:.3g} [{'below ' if low is None else ''}{low or smallest:.3g}, {high or largest:.3g}" + \
-        f"{' or more' if high is None else ''}]"  # fmt: skip
+    ends = f"{'below ' if low is None else ''}{brief(low or smallest, 3)}", brief(high or largest, 3)
+    number = f"{brief(place, 3)} [{', '.join(ends)}{' or more' if high is None else ''}]"
     unsettled = f"From which batch size on throughput stays level is not settled: {number}."
     figure = _figure(sweep, h, seen, found)
     common: dict[str, Any] = {"unit": "examples", "estimate": place, "low": low, "high": high, "figure": figure,
@@ -147,7 +148,7 @@ def _of_knee(sweep: Sweep, h: Hyperparameter, seen: _Throughput, found: Knee, be
     names = ("batch_size",)
     rises = _still_rising(sweep, seen)
     if rises is not None:
-        claim = f"Throughput still grows at the largest batch size ({largest:.3g}): by the power {rises} of it."
+        claim = f"Throughput still grows at the largest batch size ({brief(largest, 3)}): by the power {rises} of it."
         return _finding(sweep, names, "throughput_knee", claim, "rejected", p_value=bend.p_value, **common)
     power = f"below, it goes with its power {found.slope:.2f}"
     claim = f"Above a batch size of {number} throughput no longer grows; {power}."
@@ -206,7 +207,7 @@ def _exponents(sweep: Sweep) -> Iterator[Finding]:
     asked = [(name, np.where(feasible, cost(sweep, name), np.nan), "") for name in COSTS]
     reached = time_to_target(sweep)
     if reached is not None:
-        target = f"{metric_of(sweep)} {direction_of(sweep) * reached.target:.3g}"
+        target = f"{metric_of(sweep)} {brief(direction_of(sweep) * reached.target, 3)}"
         asked.append(("time to target", reached.seconds, f"the target, {target}, was reached by {reached.n_runs} runs"))
     for name, values, note in asked:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -265,11 +266,17 @@ def _calibrators(sweep: Sweep) -> Iterator[Finding]:
 
 def _interval(found: Slope) -> str:
     low, high = found.estimate - found.half_width, found.estimate + found.half_width
-    return f"{found.estimate:.2g} [{low:.2g}, {high:.2g}]"
+    return f"{brief(found.estimate)} [{brief(low)}, {brief(high)}]"
 
 
 def combine(findings: Sequence[Finding]) -> list[Finding]:
     """Returns the knee and the exponents of the costs over the tasks."""
     knees = _across.Across("throughput_knee", "", "", "the batch size from which throughput is level is", is_log=True)
-    exponents = _across.Across("cost_exponent", "the cost rises", "the cost falls", "what it does to the cost is open")
-    return [*_across.combine(knees, findings), *_across.combine(exponents, findings)]
+    together = [*_across.combine(knees, findings)]
+    for size, what in sorted({(*f.hyperparameters, f.condition) for f in findings if f.quantity == "cost_exponent"}):
+        way = f"with {size.replace('_', ' ')}, as its power"
+        asked = _across.Across(
+            "cost_exponent", f"{what} rises {way}", f"{what} falls {way}", f"it is open how {what} goes {way}",
+        )  # fmt: skip
+        together += _across.combine(asked, [f for f in findings if (*f.hyperparameters, f.condition) == (size, what)])
+    return together

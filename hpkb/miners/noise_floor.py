@@ -49,6 +49,7 @@ import numpy as np
 
 from hpkb.findings import Finding, evidence
 from hpkb.miners import Context
+from hpkb.miners._words import brief
 from hpkb.stats.noise import (
     SeedNoise,
     better_half,
@@ -106,7 +107,7 @@ def _without_repeats(context: Context) -> list[Finding]:
         for quantity, by, claim in (
             ("seed_sd", 1.0, f"{said}. {REPEAT}"),
             ("minimum_detectable_difference", factor, f"{said}: with {USUAL_SEEDS} seeds each, two settings would have "
-             f"to differ by {factor * noise.sd:.2g}. {REPEAT}"),
+             f"to differ by {brief(factor * noise.sd)}. {REPEAT}"),
         )
     ]  # fmt: skip
 
@@ -148,7 +149,7 @@ def _detectable(sweep: Sweep, noise: SeedNoise, p_value: float | None) -> Findin
     metric = metric_of(sweep)
     difference = minimum_detectable_difference(noise, USUAL_SEEDS)
     factor = difference / noise.sd
-    said = f"With {USUAL_SEEDS} seeds each, two configurations must differ by {difference:.2g} in {metric}"
+    said = f"With {USUAL_SEEDS} seeds each, two configurations must differ by {brief(difference)} in {metric}"
     return Finding(
         miner="noise_floor", hyperparameters=(), quantity="minimum_detectable_difference", verdict="supported",
         claim=f"{said} before it shows (four times in five, at 5%); some that were tried do differ.",
@@ -167,7 +168,7 @@ def _needed(sweep: Sweep, noise: SeedNoise, p_value: float | None) -> list[Findi
     estimate, low, high = (
         seeds_needed(replace(noise, sd=sd), gap) for sd in (noise.sd, noise.low, noise.high)
     )
-    said = f"To tell a good setting from a middling one ({gap:.2g} apart in {metric_of(sweep)}) takes"
+    said = f"To tell a good setting from a middling one ({brief(gap)} apart in {metric_of(sweep)}) takes"
     halves = f"half that difference {seeds_needed(noise, gap / 2)}, a tenth {seeds_needed(noise, gap / 10)}"
     return [
         Finding(
@@ -199,7 +200,7 @@ def _by_batch(sweep: Sweep, found: Slope) -> Finding:
 def _by_distance(sweep: Sweep, found: Slope) -> Finding:
     low, high = found.estimate - found.half_width, found.estimate + found.half_width
     ratio = [math.exp(float(np.clip(x, -20, 20))) for x in (found.estimate, low, high)]
-    number = f"{ratio[0]:.2g} [{ratio[1]:.2g}, {ratio[2]:.2g}] times"
+    number = f"{brief(ratio[0])} [{brief(ratio[1])}, {brief(ratio[2])}] times"
     finding = Finding(
         miner="noise_floor", hyperparameters=(), quantity="seed_sd_ratio_away_from_optimum", verdict="supported",
         claim=f"At a middling setting seeds scatter {number} as much as at the best ones.",
@@ -231,7 +232,7 @@ def _figure(sweep: Sweep, noise: SeedNoise) -> dict[str, Any]:
 
 
 def _interval(noise: SeedNoise) -> str:
-    return f"{noise.sd:.2g} [{noise.low:.2g}, {noise.high:.2g}]"
+    return f"{brief(noise.sd)} [{brief(noise.low)}, {brief(noise.high)}]"
 
 
 def _caveats(sweep: Sweep, noise: SeedNoise) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ import numpy as np
 
 from hpkb.findings import LEVEL, Finding, Verdict, evidence
 from hpkb.miners import Context
-from hpkb.miners._pairs import interval, noise_of, pairs_over_tasks
+from hpkb.miners._pairs import noise_of, pairs_over_tasks
+from hpkb.miners._words import interval
 from hpkb.stats.best_of_k import Difference, difference, expected_best, normal_scores
 from hpkb.stats.surrogate import ceiling, feasible_runs
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep, direction_of, metric_of

@@ -39,7 +39,8 @@ import numpy as np
 
 from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
-from hpkb.miners._pairs import Pairs, interval, noise_of, pair_finding, pairs_over_tasks, rate_finding
+from hpkb.miners._pairs import Pairs, noise_of, pair_finding, pairs_over_tasks, rate_finding
+from hpkb.miners._words import interval
 from hpkb.stats.contrast import Groups, contrasts_between
 from hpkb.stats.quadratic_optimum import QuadraticOptimum, quadratic_optimum
 from hpkb.sweep import FloatArray, Sweep, direction_of, metric_of

@@ -217,12 +217,18 @@ def _plateau(ends: Sequence[Any], x: Axis) -> list[Layer]:
     )
 
 
+def _inside(value: float | None, first: float, last: float) -> float | None:
+    """The value, or the end of the axis beyond which it lies: what is drawn outside would squeeze all the rest."""
+    return None if value is None else min(max(value, first), last)
+
+
 def _optimum(optimum: Figure, x: Axis) -> list[Layer]:
-    """A dashed line at the optimum and, on the lower edge, its interval."""
+    """A dashed line at the optimum and, on the lower edge, its interval: both as far as the axis goes."""
     if optimum.get("x") is None or x.scale == "category":
         return []
     low, high = optimum.get("low"), optimum.get("high")
-    row = {"x": x.place(optimum["x"]), "low": x.place(low), "high": x.place(high)}
+    first, last = x.domain
+    row: Row = {key: _inside(x.place(optimum.get(key)), first, last) for key in ("x", "low", "high")}
     row["tip"] = f"{x.label} {estimate(optimum['x'], low, high)}"
     rule = {"type": "rule", "stroke": "var(--ink)", "clip": True}
     diamond = {
