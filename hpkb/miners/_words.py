@@ -14,6 +14,6 @@ def interval(estimate: float | None, low: float | None, high: float | None) -> s
     number = "unknown" if estimate is None else brief(estimate, 3)
     if low is not None and high is not None:
         return f"{number} (95% interval {brief(low, 3)} to {brief(high, 3)})"
-    if low is None and high is None:
-        return f"{number} (95% interval open)"
-    return f"{number} (95% interval {f'up to {brief(high, 3)}' if high is not None else f'from {brief(low or 0.0, 3)}'})"
+    if low is None:
+        return f"{number} (95% interval {'open' if high is None else f'up to {brief(high, 3)}'})"
+    return f"{number} (95% interval from {brief(low, 3)})"
