@@ -205,7 +205,7 @@ def test_three_hundred_random_runs_agree_with_the_whole_table(task):
             np.zeros(300, dtype=bool),
             tuple(Hyperparameter(n, "log", c[rows]) for n, c in zip(names, columns, strict=True)),
         )  # fmt: skip
-        found = decompose(process_of(sweep, trial))
+        found = importance.shares_of(Context(sweep, trial))
         estimate = np.concatenate([found.main, found.pair[np.triu_indices(5, 1)]])
         agreement.append(spearmanr(estimate, truth).statistic)
         top.append(estimate[5:].argmax() == truth[5:].argmax())

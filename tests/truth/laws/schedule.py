@@ -59,7 +59,7 @@ def _law(name: str, draw: object, is_effect: bool = True, **law: object) -> Law:
 
 
 LAWS = [
-    _law("worse by 0.1, quadratic", _plain, seed_noise=0.05),
+    _law("worse by 0.1, quadratic", _plain, seed_noise=0.05, n_configurations=120),
     _law("the same, steeper at higher rates", _moved, seed_noise=0.05, n_configurations=120),
     _law("the same, ridges, adaptive design", _plain, seed_noise=0.04, ridge=-0.5, design="adaptive"),
     _law("the same, cliff, two optimizers", _plain, n_configurations=240, seed_noise=0.05, shape="asymmetric",
