@@ -86,7 +86,7 @@ def _claim(
     """The verdict, its claim, and the claim of none."""
     a, low, high = (brief(x, asked.digits) if asked.is_log else f"{x:.{asked.digits}f}" for x in interval)
     over, number = f"Over {pooled.n} tasks", f"{a} (95% interval {low} to {high})"
-    unsettled = f"{over} {asked.unsettled}: {number}."
+    unsettled = f"{over} {asked.unsettled}{'' if asked.is_log else ':'} {number}."
     signs = [float(f.estimate or 0) > asked.null for f in findings if f.verdict == "supported"]
     if not asked.is_log and any(signs) and not all(signs):
         split = f"{asked.above} on {sum(signs)}, and {asked.below} on {len(signs) - sum(signs)}"

@@ -271,7 +271,7 @@ def _interval(found: Slope) -> str:
 
 def combine(findings: Sequence[Finding]) -> list[Finding]:
     """Returns the knee and the exponents of the costs over the tasks."""
-    knees = _across.Across("throughput_knee", "", "", "the batch size from which throughput is level is", is_log=True)
+    knees = _across.Across("throughput_knee", "", "", "throughput is level from batches of", is_log=True)
     together = [*_across.combine(knees, findings)]
     for size, what in sorted({(*f.hyperparameters, f.condition) for f in findings if f.quantity == "cost_exponent"}):
         way = f"with {size.replace('_', ' ')}, as its power"

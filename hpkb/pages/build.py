@@ -143,7 +143,7 @@ def _groups(findings: Sequence[FindingView]) -> list[Group]:
         if finding.task and finding.figure:
             by_subject[finding.hyperparameters].append(finding)
     return [
-        Group(_subject(links) or "By task", f"about-{digest(repr(links))}", tuple(by_subject[links]))
+        Group(_subject(links) or "As a whole", f"about-{digest(repr(links))}", tuple(by_subject[links]))
         for links in sorted(by_subject, key=_order)
     ]
 
