@@ -9,7 +9,7 @@ Method
 ------
 Each activation gets a curve of its own along the learning rate: one smooth shape for all, moved and scaled for each;
 what is compared are the lowest points, with all other hyperparameters held. The unit is the configuration, weighted by
-its seeds; errors allow for scatter of any size anywhere (HC2, MacKinnon & White 1985), and the p-value must hold on
+its seeds; errors allow for scatter of any size anywhere (HC3, MacKinnon & White 1985), and the p-value must hold on
 the ranks of the results as well. The share of dead units is the mean over configurations of what capture sampled at
 the end of each run (a unit is dead where no example of the batch gives it an output or a gradient: Lu et al. 2019,
 *Dying ReLU and Initialization*), with Student's interval; the difference of two activations is estimated with the

@@ -12,7 +12,7 @@ the model that it suits. Each level gets a curve of its own along the learning r
 moved and scaled for each level; what is compared are the lowest points, with all other hyperparameters held (Choi et
 al. 2019 show how rankings turn round when each is tuned). A number with up to five values is compared value by value,
 one with more by the lowest and the highest third of the configurations. Errors allow for scatter of any size anywhere
-(HC2, MacKinnon & White 1985), and the p-value must hold on the ranks of the results as well. What two settings do
+(HC3, MacKinnon & White 1985), and the p-value must hold on the ranks of the results as well. What two settings do
 together beyond what each does alone is the share of their pair in an exact functional ANOVA (Hutter, Hoos &
 Leyton-Brown 2014), held against an F test of their products. Whether a difference depends on the number of training
 examples is the slope of its product with their logarithm. Tasks are never pooled: each difference is divided by the

@@ -9,7 +9,7 @@ Method
 ------
 Each initialisation gets a curve of its own along the learning rate: one smooth shape for all, moved and scaled for
 each; what is compared are the lowest points, with all other hyperparameters held. The unit is the configuration,
-weighted by its seeds; errors allow for scatter of any size anywhere (HC2, MacKinnon & White 1985), and the p-value must
+weighted by its seeds; errors allow for scatter of any size anywhere (HC3, MacKinnon & White 1985), and the p-value must
 hold on the ranks of the results as well. Where an initialisation has a number, as a scale or a gain, its values are
 compared. The share of dead units is the mean over configurations of what capture sampled at the end of each run, with
 Student's interval; the difference of two is estimated with the others held (Lu et al. 2019, *Dying ReLU and
