@@ -29,7 +29,8 @@ from .session import Session
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 _MOVES = 256  # changes of the rate that are worked in together
 _NORM = "grad_norm"  # of the script's own clipping
-_SHORT, _HELD = 5e-3, 20e-3  # seconds of a step whose points may be held back, and for how long they are
+# No point is held: a job that is killed would lose what is, and a step of 1 ms pays for the write instead.
+_SHORT, _HELD = 5e-3, 0.0  # seconds of a step whose points may be held back, and for how long they may be
 
 Reading = Union[float, Late]
 Then = Optional[Callable[[float], None]]  # told the number once it is there
@@ -200,9 +201,8 @@ class Training:
     def write(self) -> None:
         """Writes the points of the steps that were held back.
 
-        Steps under 5 ms have it called every 20 ms, and so has whatever may take a while before the next one: what is
-        cold for the first of the points is not for the others. A `kill -9` takes with it what is held then. What the
-        script logs itself is never held, nor are the points of longer steps.
+        Where `_HELD` allows any to be, steps under `_SHORT` have it called that often, and so has whatever may take a
+        while before the next one. What the script logs itself is never held, nor are the points of longer steps.
         """
         while self._held:
             self.live.points(*self._held.popleft())
