@@ -83,7 +83,6 @@ def _look(drawing: Optional[Drawing], asked_at: float, exhausted: bool) -> None:
     try:
         training, use = live.training or training_of(live), drawing.use
         drawing.asked_at, drawing.waited = asked_at, waited
-        training.write()
         graded = training.torch.is_grad_enabled()
         if not exhausted:
             drawing.batches += 1

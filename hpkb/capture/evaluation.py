@@ -165,7 +165,6 @@ class Evaluation:
     def _open(self, role: Optional[str], source: Optional[Source], named: Optional[str]) -> Pass:
         if not self._passes:
             self._training.after_step.add(self._stepped)
-            self._training.write()
         found = Pass(self._live.step, role, source, named)
         self._passes.append(found)
         return found

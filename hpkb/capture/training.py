@@ -29,8 +29,6 @@ from .session import Session
 _PATIENCE = 2.0  # seconds that the end waits for values still on the GPU
 _MOVES = 256  # changes of the rate that are worked in together
 _NORM = "grad_norm"  # of the script's own clipping
-# No point is held: a job that is killed would lose what is, and a step of 1 ms pays for the write instead.
-_SHORT, _HELD = 5e-3, 0.0  # seconds of a step whose points may be held back, and for how long they may be
 
 Reading = Union[float, Late]
 Then = Optional[Callable[[float], None]]  # told the number once it is there
@@ -96,8 +94,6 @@ class Training:
         self.created: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
         self._tracks: dict[int, Track] = {}
         self._latest: Optional[Track] = None  # of the last step
-        self._held: collections.deque[tuple[int, dict[str, float], float]] = collections.deque()  # see `write`
-        self._written_at = 0.0  # of the performance counter
         self.losses: list[Reading] = []  # of the backward passes since the last step of any optimizer
         self.passes = 0  # how many those were
         self.scales = False  # whether mixed precision calls `backward` on a loss that it has scaled
@@ -158,7 +154,7 @@ class Training:
 
         Nearly every step is one of the leading optimizer after one backward pass, with nothing still on the GPU. Then
         no function is called that could be spared, and no object looked at: between two steps all have left the cache.
-        For the same reason the points of short steps are written a few together (`write`).
+        The points are written at once all the same, since a job that is killed would lose those held back.
         """
         live, track = self.live, self._latest
         if track is None or track.optimizer() is not optimizer:
@@ -189,30 +185,15 @@ class Training:
         if rate != track.rate:
             track.rate = rate
             track.moves.append((track.steps, rate))
-        self._held.append((step, values, time.time()))
-        now = perf_counter()
-        if now - self._written_at > _HELD or now - self.stepped_at > _SHORT:
-            self._written_at = now
-            self.write()
-        self.stepped_at = now
+            if len(track.moves) >= _MOVES:
+                track.rates()
+        live.points(step, values)
+        self.stepped_at = perf_counter()
         if self.after_step.functions or step >= self._next_appointment:
             self._tell_step(optimizer, step)
 
-    def write(self) -> None:
-        """Writes the points of the steps that were held back.
-
-        Where `_HELD` allows any to be, steps under `_SHORT` have it called that often, and so has whatever may take a
-        while before the next one. What the script logs itself is never held, nor are the points of longer steps.
-        """
-        while self._held:
-            self.live.points(*self._held.popleft())
-        track = self._latest
-        if track is not None and len(track.moves) >= _MOVES:
-            track.rates()
-
     def _stepped_otherwise(self, optimizer: Any, track: Track, with_closure: bool) -> None:
         """Takes note of a step of any kind."""
-        self.write()
         live = self.live
         leads = track.stepped_at == live.step
         live.step += leads
@@ -262,7 +243,6 @@ class Training:
 
     def finish(self) -> None:
         """Records what is only known at the end, and what was still on its way."""
-        self.write()
         self._deliver(time.monotonic() + _PATIENCE)
         self.live.dropped += len(self._waiting)
         self.loaders.settle()

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,7 @@ def test_certificates(served: Served, tmp_path: Path, monkeypatch: pytest.Monkey
         assert open_source(proxy.address).experiments()
 
 
+@contextmanager
 def _listening(answer: bytes) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.1)
@@ -365,9 +366,11 @@ def _listening(answer: bytes) -> Iterator[str]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        over.set()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -380,9 +383,10 @@ def _listening(answer: bytes) -> Iterator[str]:
     ],
 )
 def test_what_is_no_mlflow_server(answer: bytes, message: str) -> None:
-    for address in _listening(answer):
-        with pytest.raises(SourceError, match=message):
-            open_source(address)
+    # without this a client may send its next request on a connection that is about to be closed
+    answer = answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with _listening(answer) as address, pytest.raises(SourceError, match=message):
+        open_source(address)
 
 
 def test_an_address_without_a_server() -> None:
