@@ -90,17 +90,17 @@ class Sweep:
         """How many runs there are, infeasible ones counted in."""
         return len(self.run_ids)
 
-    @property
+    @cached_property
     def n_configurations(self) -> int:
         """How many distinct configurations there are."""
         return int(np.unique(self.configuration).size)
 
-    @property
+    @cached_property
     def n_seeds(self) -> int:
         """The largest number of runs that share one configuration."""
         return int(np.bincount(self.configuration).max()) if self.n_runs else 0
 
-    @property
+    @cached_property
     def infeasible_share(self) -> float:
         """The share of runs that diverged, ran out of memory or were killed by their own settings."""
         return float(self.infeasible.mean()) if self.n_runs else 0.0

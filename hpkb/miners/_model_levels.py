@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from hpkb.findings import Finding
-from hpkb.miners._pairs import Pairs, noise_of, pair_finding, rate_finding
+from hpkb.miners._pairs import Pairs, pair_finding, rate_finding
 from hpkb.stats.contrast import Contrast, Groups, contrasts_between, groups_of
+from hpkb.stats.noise import floor
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
 MOST_VALUES = 5  # of a number that are compared one by one; more are compared in thirds of the configurations
@@ -63,7 +64,7 @@ def _plain(name: str) -> str:
 
 def level_findings(asked: Pairs, sweep: Sweep, h: Hyperparameter) -> Iterator[Finding]:
     """Yields the paired difference of the levels of one hyperparameter, and how each moves the best learning rate."""
-    groups, noise = level_groups(sweep, h), noise_of(sweep)
+    groups, noise = level_groups(sweep, h), floor(sweep)
     for c in _chosen(h, groups, [asked.oriented(c) for c in contrasts_between(sweep, groups)]):
         yield pair_finding(asked, sweep, c, groups.codes, groups.labels, noise=noise)
         moved = rate_finding(asked, sweep, c)

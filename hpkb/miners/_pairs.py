@@ -13,7 +13,6 @@ from hpkb.miners._across import Across
 from hpkb.miners._across import combine as over_tasks
 from hpkb.miners._words import interval
 from hpkb.stats.contrast import Contrast
-from hpkb.stats.noise import floor
 from hpkb.stats.surrogate import feasible_runs
 from hpkb.sweep import FloatArray, Sweep, direction_of, metric_of
 
@@ -246,11 +245,6 @@ def pairs_over_tasks(findings: Sequence[Finding], quantity: str = "paired_differ
             f"it is not settled whether {one} or {other} is better{at}",
         )  # fmt: skip
         yield from over_tasks(asked, group)
-
-
-def noise_of(sweep: Sweep) -> float | None:
-    """The noise floor below which a difference does not matter."""
-    return floor(sweep)
 
 
 def _capital(words: str) -> str:

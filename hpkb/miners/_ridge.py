@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpkb.findings import Finding, Verdict, evidence
+from hpkb.miners._words import interval
 from hpkb.stats.ridge import Ridge
 from hpkb.sweep import FloatArray, Hyperparameter, IntArray, Sweep
 
@@ -91,7 +92,7 @@ def exponent_verdict(low: float | None, high: float | None, p_value: float | Non
 def _exponent_claim(asked: Question, sweep: Sweep, ridge: Ridge, verdict: Verdict) -> str:
     if ridge.exponent is None:
         return f"How the best learning rate goes with {asked.words} cannot be said: {ridge.reason}."
-    number = interval(ridge.exponent, ridge.low, ridge.high)
+    number = interval(ridge.exponent, ridge.low, ridge.high, decimals=2)
     law = f"lr* is proportional to {asked.words} to the power {number}"
     if verdict == "supported":
         link = "varies with" if _orthogonal(sweep, asked.knob) else "is associated with"
@@ -105,18 +106,6 @@ def _exponent_claim(asked: Question, sweep: Sweep, ridge: Ridge, verdict: Verdic
         f"Whether the best learning rate goes with {asked.words} is not settled: "
         f"the exponent is {number}. {laws(asked, ridge.low, ridge.high)}"
     )
-
-
-def interval(estimate: float, low: float | None, high: float | None) -> str:
-    """The estimate with its interval in words, whichever side is open."""
-    number = f"{estimate:z.2f} (95% interval"
-    if low is None and high is None:
-        return f"{number} open on both sides)"
-    if low is None:
-        return f"{number} up to {high:z.2f}, open below)"
-    if high is None:
-        return f"{number} from {low:z.2f}, open above)"
-    return f"{number} {low:z.2f} to {high:z.2f})"
 
 
 def laws(asked: Question, low: float | None, high: float | None) -> str:

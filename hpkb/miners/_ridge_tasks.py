@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from hpkb.findings import Finding, Verdict
-from hpkb.miners._ridge import ALPHA, NO_INTERACTION, Question, exponent_verdict, interval, laws, percent
+from hpkb.miners._ridge import ALPHA, NO_INTERACTION, Question, exponent_verdict, laws, percent
+from hpkb.miners._words import interval
 from hpkb.stats.meta import NORMAL, Pooled, fisher, random_effects
 
 
@@ -42,7 +43,7 @@ def _numbers(finding: Finding) -> tuple[float, float, float] | None:
 
 
 def _claim_over_tasks(asked: Question, pooled: Pooled, rising: int, falling: int, verdict: Verdict) -> str:
-    law = f"lr* goes as {asked.words} to the power {interval(pooled.estimate, pooled.low, pooled.high)}"
+    law = f"lr* goes as {asked.words} to the power {interval(pooled.estimate, pooled.low, pooled.high, decimals=2)}"
     spread = ""
     if pooled.prediction_low is not None and pooled.prediction_high is not None:
         spread = f" A further task is expected at {pooled.prediction_low:.2f} to {pooled.prediction_high:.2f}."

@@ -9,11 +9,19 @@ def brief(value: float, digits: int = 2) -> str:
     return f"{float(rounded):.10g}" if 1e-4 <= abs(value) < 1e6 else rounded
 
 
-def interval(estimate: float | None, low: float | None, high: float | None) -> str:
-    """A number with its 95% interval, whichever side is open."""
-    number = "unknown" if estimate is None else brief(estimate, 3)
-    if low is not None and high is not None:
-        return f"{number} (95% interval {brief(low, 3)} to {brief(high, 3)})"
+def interval(estimate: float | None, low: float | None, high: float | None, *, decimals: int | None = None) -> str:
+    """A number with its 95% interval, whichever side is open; to three digits, or with so many decimals."""
+
+    def write(value: float | None) -> str:
+        if value is None:
+            return "unknown"
+        return brief(value, 3) if decimals is None else f"{value:z.{decimals}f}"
+
+    number = f"{write(estimate)} (95% interval"
+    if low is None and high is None:
+        return f"{number} open on both sides)"
     if low is None:
-        return f"{number} (95% interval {'open' if high is None else f'up to {brief(high, 3)}'})"
-    return f"{number} (95% interval from {brief(low, 3)})"
+        return f"{number} up to {write(high)}, open below)"
+    if high is None:
+        return f"{number} from {write(low)}, open above)"
+    return f"{number} {write(low)} to {write(high)})"

@@ -51,8 +51,9 @@ import numpy as np
 
 from hpkb.findings import LEVEL, Finding, Verdict, evidence
 from hpkb.miners import Context
-from hpkb.miners._ridge import Law, Question, exponent_finding, interval, join
+from hpkb.miners._ridge import Law, Question, exponent_finding, join
 from hpkb.miners._ridge_tasks import combine_exponents
+from hpkb.miners._words import interval
 from hpkb.stats.ridge import FEWEST_CONFIGURATIONS, Ridge, fit_ridge, near_best
 from hpkb.stats.ridge_data import derived
 from hpkb.stats.scaling_laws import LawFit, compare_laws
@@ -174,7 +175,7 @@ def _notes(sweep: Sweep, ridge: Ridge) -> Iterator[str]:
     near = near_best(sweep, ASKED.knob, ridge)
     local = fit_ridge(near, ASKED.knob) if near is not None else ridge
     if local is not ridge and local.exponent is not None and local.low is not None and local.high is not None:
-        yield f"Near the best rate alone the exponent is {interval(local.exponent, local.low, local.high)}."
+        yield f"Near the best rate alone the exponent is {interval(local.exponent, local.low, local.high, decimals=2)}."
     rate = sweep.hyperparameter("learning_rate")
     if rate is None or not ridge.line:
         return

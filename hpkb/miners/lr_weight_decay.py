@@ -52,8 +52,9 @@ from scipy.special import ndtr
 
 from hpkb.findings import LEVEL, Finding, evidence
 from hpkb.miners import Context
-from hpkb.miners._ridge import Law, Question, exponent_finding, interval, share_finding
+from hpkb.miners._ridge import Law, Question, exponent_finding, share_finding
 from hpkb.miners._ridge_tasks import combine_exponents, combine_shares
+from hpkb.miners._words import interval
 from hpkb.stats.meta import NORMAL
 from hpkb.stats.ridge import Ridge, fit_ridge
 from hpkb.stats.ridge_data import of_level
@@ -159,7 +160,7 @@ def _difference(sweep: Sweep, coupled: tuple[str, Ridge], decoupled: tuple[str, 
     low, high = estimate - float(np.hypot(e - elow, fhigh - f)), estimate + float(np.hypot(ehigh - e, f - flow))
     error = max(estimate - low, high - estimate) / NORMAL
     p_value = 2 * float(ndtr(-abs(estimate) / max(error, 1e-12)))
-    number = interval(estimate, low, high)
+    number = interval(estimate, low, high, decimals=2)
     unsettled = f"Whether the ridge differs between coupled decay ({one}) and decoupled decay ({other}) is not settled"
     shown = p_value <= LEVEL and not low <= 0 <= high
     claim = f"With coupled decay ({one}) the best learning rate goes with weight decay in another way than with"

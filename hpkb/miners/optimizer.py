@@ -41,9 +41,10 @@ import numpy as np
 
 from hpkb.findings import LEVEL, Finding, Verdict, evidence
 from hpkb.miners import Context
-from hpkb.miners._pairs import noise_of, pairs_over_tasks
+from hpkb.miners._pairs import pairs_over_tasks
 from hpkb.miners._words import interval
 from hpkb.stats.best_of_k import Difference, difference, expected_best, normal_scores
+from hpkb.stats.noise import floor
 from hpkb.stats.surrogate import ceiling, feasible_runs
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep, direction_of, metric_of
 
@@ -76,7 +77,7 @@ def mine(context: Context) -> list[Finding]:
     searched, found = _searched(sweep, h), list[Finding]()
     few = [s.name for s in searched if s.y.size < FEWEST]
     enough = [s for s in searched if s.y.size >= FEWEST]
-    along, noise = _went_along(sweep), noise_of(sweep)
+    along, noise = _went_along(sweep), floor(sweep)
     for one, other in _pairs(enough):
         found += _compare(sweep, one, other, along, noise)
     if few and len(searched) > 1:

@@ -45,12 +45,12 @@ from hpkb.miners import Context
 from hpkb.miners._pairs import (
     Pairs,
     against,
-    noise_of,
     pair_finding,
     pairs_over_tasks,
     split_finding,
 )
 from hpkb.stats.contrast import Contrast, Groups, contrasts_between, groups_of
+from hpkb.stats.noise import floor
 from hpkb.sweep import BoolArray, Sweep
 
 SCHEDULES = Pairs("schedule", ("lr_schedule",), ("constant", "none", "cosine", "linear", "step"))
@@ -66,7 +66,7 @@ def mine(context: Context) -> list[Finding]:
     h = sweep.hyperparameter("lr_schedule")
     if h is None or h.scale != "category":
         return []
-    groups, noise = groups_of(h), noise_of(sweep)
+    groups, noise = groups_of(h), floor(sweep)
     pairs = [SCHEDULES.oriented(c) for c in contrasts_between(sweep, groups)]
     found = [pair_finding(SCHEDULES, sweep, c, groups.codes, groups.labels, noise=noise) for c in pairs]
     found += _restarts(sweep, groups, pairs, noise)

@@ -39,9 +39,10 @@ import numpy as np
 
 from hpkb.findings import Finding, Verdict, evidence
 from hpkb.miners import Context
-from hpkb.miners._pairs import Pairs, noise_of, pair_finding, pairs_over_tasks, rate_finding
+from hpkb.miners._pairs import Pairs, pair_finding, pairs_over_tasks, rate_finding
 from hpkb.miners._words import interval
 from hpkb.stats.contrast import Groups, contrasts_between
+from hpkb.stats.noise import floor
 from hpkb.stats.quadratic_optimum import QuadraticOptimum, quadratic_optimum
 from hpkb.sweep import FloatArray, Sweep, direction_of, metric_of
 
@@ -57,7 +58,7 @@ def mine(context: Context) -> list[Finding]:
     if h is None or h.scale == "category":
         return []
     codes = np.where(np.isnan(h.values), np.nan, (h.values > 0) * 1.0)
-    groups, noise = Groups(codes, LABELS, (NAME,)), noise_of(sweep)
+    groups, noise = Groups(codes, LABELS, (NAME,)), floor(sweep)
     found = list[Finding]()
     for c in contrasts_between(sweep, groups):
         oriented = WARMUP.oriented(c)
@@ -91,8 +92,7 @@ def _best_length(sweep: Sweep, warmup: FloatArray) -> Finding:
         )  # fmt: skip
     estimate, low, high = (None if v is None else float(np.exp(v)) for v in (found.estimate, found.low, found.high))
     bounded = low is not None and high is not None
-    assert estimate is not None
-    number = interval(estimate, low, high) if bounded else f"{estimate:.3g} (95% interval open)"
+    number = interval(estimate, low, high)
     verdict: Verdict = "supported" if bounded else "insufficient"
     finding = Finding(
         miner="warmup", hyperparameters=(NAME,), quantity="optimum", verdict=verdict, estimate=estimate, low=low,

@@ -20,10 +20,15 @@ def cubic_splines(
     step = np.where(step > 0, step, 1.0)[..., None, None]
     away = (x[..., None] - low[..., None, None]) / step - np.arange(-1, columns - 1)
     distance = np.abs(away)
-    outer, inner = np.maximum(2 - distance, 0.0), np.maximum(1 - distance, 0.0)
-    outer2, inner2 = outer * outer, inner * inner
-    values = (outer2 * outer - 4 * inner2 * inner) / 6
-    slopes = np.sign(away) * (4 * inner2 - outer2) / (2 * step)
+    inner = np.maximum(1 - distance, 0.0)
+    outer = np.maximum(np.subtract(2, distance, out=distance), 0.0, out=distance)
+    values, inner2 = outer * outer, 4 * inner * inner
+    slopes = np.subtract(inner2, values)
+    slopes *= np.sign(away, out=away)
+    slopes /= 2 * step
+    values *= outer
+    values -= np.multiply(inner2, inner, out=inner2)
+    values /= 6
     return values, slopes
 
 

@@ -15,12 +15,13 @@ from hpkb.stats.interaction import interaction_share
 from hpkb.stats.ridge_data import Infeasible, RidgeData, Scale, ridge_data, usable
 from hpkb.stats.ridge_inference import EVERYTHING, OTHERS, scaled
 from hpkb.stats.ridge_shape import Shape, shape
-from hpkb.stats.shift_model import State
+from hpkb.stats.shift_model import State, thinned
 from hpkb.sweep import FloatArray, Sweep
 
 LARGEST_EXPONENT = 3.0
 FEWEST_CONFIGURATIONS = 20
 ALPHA = 0.05
+SEARCHED = 2_000  # configurations on which the best fit is looked for
 
 
 @dataclass(frozen=True)
@@ -165,18 +166,23 @@ def _finer(coarse: _Candidate) -> _Candidate:
 
 
 def search(data: RidgeData) -> State:
-    """The best fit over all exponents and shifts, one row: a coarse grid, then the best four of it to the bottom."""
-    q = data.model.shifts.shape[1]
+    """The best fit over all exponents and shifts, one row: a coarse grid, then the best four of it to the bottom.
+
+    Where there are many configurations, some of them show where to look, and all of them where the bottom is.
+    """
+    few = thinned(data.model, SEARCHED)
+    q = few.shifts.shape[1]
     starts = [np.zeros(q)]
     for column in data.jumps:
         starts += [np.where(np.arange(q) == column, shift, 0.0) for shift in (-3.0, 3.0)]
     exponents = np.linspace(-LARGEST_EXPONENT, LARGEST_EXPONENT, 9)
     theta = np.repeat(np.array(starts), exponents.size, axis=0)
     theta[:, 0] = np.tile(exponents, len(starts))
-    rough = sm.descend(data.model, sm.evaluate(data.model, theta), OTHERS, 2)
+    rough = sm.descend(few, sm.evaluate(few, theta), OTHERS, 2)
     deepest = np.argsort(rough.rss, kind="stable")[:4]
-    best = sm.descend(data.model, rough.take(deepest), EVERYTHING, 12)
-    return best.take(int(best.rss.argmin()))
+    best = sm.descend(few, rough.take(deepest), EVERYTHING, 12)
+    best = best.take(int(best.rss.argmin()))
+    return best if few is data.model else sm.descend(data.model, sm.evaluate(data.model, best.theta), EVERYTHING, 6)
 
 
 def _predicts(data: RidgeData, best: State) -> float:
@@ -209,9 +215,7 @@ def _conclude(chosen: _Candidate, ranks: _Candidate, tried: int) -> Ridge:
     if not chosen.shape.has_minimum:
         return replace(common, reason=chosen.shape.reason)
     exponent = float(best.theta[0, 0])
-    grid = _grid(exponent, float(inference.score(data.model, best).error[0]))
-    interval = _interval(data, best, grid, _profile(data, best, grid))
-    low, high = (bound if math.isfinite(bound) else None for bound in interval)
+    low, high = (bound if math.isfinite(bound) else None for bound in _interval(data, best))
     return replace(common, exponent=exponent, low=low, high=high, line=_line(data, chosen.shape))
 
 
@@ -221,12 +225,12 @@ def _interaction_p(fit: _Candidate) -> float:
     return inference.interaction_p(fit.data.model, null, fit.best)
 
 
-def _grid(exponent: float, error: float) -> FloatArray:
-    """Exponents to try: coarse over all, fine around the best, with 0 and the best themselves among them."""
-    coarse = np.linspace(-LARGEST_EXPONENT, LARGEST_EXPONENT, 25)
+def _grids(exponent: float, error: float) -> tuple[FloatArray, FloatArray]:
+    """Exponents to try, fine ones around the best, and the same with coarse ones over all."""
     fine = exponent + np.clip(error, 1e-4, 0.5) * np.linspace(-6, 6, 17)
     inside = fine[np.abs(fine) < LARGEST_EXPONENT]
-    return np.unique(np.concatenate([[0.0, exponent], coarse, inside]))
+    coarse = np.linspace(-LARGEST_EXPONENT, LARGEST_EXPONENT, 25)
+    return np.unique([exponent, *inside]), np.unique([0.0, exponent, *coarse, *inside])
 
 
 def _profile(data: RidgeData, best: State, exponents: FloatArray) -> State:
@@ -236,19 +240,22 @@ def _profile(data: RidgeData, best: State, exponents: FloatArray) -> State:
     return sm.descend(data.model, sm.evaluate(data.model, theta), OTHERS, 2)
 
 
-def _interval(data: RidgeData, best: State, grid: FloatArray, profile: State) -> tuple[float, float]:
+def _interval(data: RidgeData, best: State) -> tuple[float, float]:
     """The exponents around the best that no test refuses (see `misfit`), widened to the delta interval if wider.
 
     Inverting a test needs no assumption that the exponent is well determined, and may leave a side open
     (Fieller 1954; Gleser & Hwang 1987 show that an interval that cannot is wrong for such a quantity).
     """
-    misfit = inference.misfit(data.model, profile, best)
     exponent = float(best.theta[0, 0])
-    start = int(np.searchsorted(grid, exponent))
     at_best = inference.score(data.model, best)
+    for grid in _grids(exponent, float(at_best.error[0])):
+        misfit = inference.misfit(data.model, _profile(data, best, grid), best)
+        start = int(np.searchsorted(grid, exponent))
+        low = _crossing(grid[: start + 1][::-1], misfit[: start + 1][::-1])
+        high = _crossing(grid[start:], misfit[start:])
+        if math.isfinite(low) and math.isfinite(high):
+            break
     delta = at_best.critical * float(at_best.error[0])
-    low = _crossing(grid[: start + 1][::-1], misfit[: start + 1][::-1])
-    high = _crossing(grid[start:], misfit[start:])
     return _open(min(low, exponent - delta)), _open(max(high, exponent + delta))
 
 

@@ -6,7 +6,7 @@ evaluated for many theta at once, since profiles and searches over theta are wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -55,6 +55,15 @@ class ShiftModel:
         """The columns of f at index (..., n) and their slopes, each (..., n, columns - 1)."""
         values, slopes = cubic_splines(index, index.min(axis=-1), index.max(axis=-1), self.columns)
         return values[..., 1:], slopes[..., 1:]
+
+
+def thinned(model: ShiftModel, n: int) -> ShiftModel:
+    """The problem on n of the rows, drawn at random with a fixed seed; the same where there are no more."""
+    if model.y.size <= n:
+        return model
+    rows = np.sort(np.random.default_rng(0).permutation(model.y.size)[:n])
+    data = {name: getattr(model, name)[rows] for name in ("y", "u", "weights", "shifts", "additive")}
+    return replace(model, **data)
 
 
 @dataclass(frozen=True)
