@@ -9,7 +9,11 @@ from hpkb.kb.metric_words import pairs
 from hpkb.kb.staging import registered
 from hpkb.sources import INTEGER, TEXT, schema
 
+_TOGETHER = 1_000  # runs; what they take in memory does not grow with the store
 _PAIRS = schema(training=TEXT, validation=TEXT, rank=INTEGER, direction=TEXT)
+
+_CHANGED = """-- One row: how many runs are new or changed.
+SELECT count(*) FROM changes WHERE change IN ('new', 'changed')"""
 
 _METRICS = """-- One row per metric.
 SELECT DISTINCT metric FROM curve_names"""
@@ -18,7 +22,7 @@ SELECT DISTINCT metric FROM curve_names"""
 # they have in common, so that neither need have points where the other has.
 _ADD = """-- One row per run with a training and a validation curve of one kind. Sums are exact, as in `curve_features`.
 INSERT INTO generalization_gaps BY NAME
-WITH changed AS (SELECT run_id FROM changes WHERE change IN ('new', 'changed')),
+WITH changed AS (SELECT run_id FROM changes WHERE change IN ('new', 'changed') ORDER BY run_id LIMIT $n OFFSET $after),
 paired AS (
     SELECT t.run_id, arg_min({'training': t.metric, 'validation': v.metric, 'direction': p.direction},
         (p.rank, t.metric, v.metric)) AS pair
@@ -66,7 +70,9 @@ FROM fitted"""
 def add_gaps(connection: duckdb.DuckDBPyConnection) -> None:
     """Adds the generalisation gaps of the runs that the temporary table `changes` calls new or changed."""
     metrics = [str(name) for (name,) in connection.execute(_METRICS).fetchall()]
+    ((changed,),) = connection.execute(_CHANGED).fetchall()
     names = ["training", "validation", "rank", "direction"]
     rows = [dict(zip(names, pair, strict=True)) for pair in pairs(metrics)]
     with registered(connection, "metric_pairs", pa.Table.from_pylist(rows, _PAIRS)):
-        connection.execute(_ADD)
+        for after in range(0, changed, _TOGETHER):
+            connection.execute(_ADD, {"n": _TOGETHER, "after": after})

@@ -20,7 +20,7 @@ from hpkb.kb.curve_features import add_features
 from hpkb.kb.curves import add_curves, forget_curves
 from hpkb.kb.generalization import add_gaps
 from hpkb.kb.judging import TaskSummary
-from hpkb.kb.store import transaction, writing
+from hpkb.kb.store import make_room, transaction, writing
 from hpkb.kb.unique import check_unique
 from hpkb.sources import Source
 from hpkb.sources.objectives import NO_METRIC, parse_objective
@@ -163,6 +163,7 @@ def _compare(
         where = f"experiment '{experiments[0]}'" if experiments else f"'{source.name}'"
         what = "; ".join([where, *_altered(source)])  # a run that is left out as damaged is the reason
         raise SourceError(_no_runs(what, experiments[0] if experiments else "NAME", source.experiments()))
+    make_room(connection, sum(counts.values()))
     return counts
 
 

@@ -15,6 +15,9 @@ from hpkb.errors import KnowledgeBaseError
 #: Goes up when schema.sql changes in a way that an older file does not follow.
 SCHEMA_VERSION = "4"
 
+# A writer has no more memory than this, and what is more goes through temporary files beside the knowledge base.
+# DuckDB's own limit is most of the machine's memory, and it takes what it is given: a job may be training there.
+_MEMORY, _MEMORY_OF_RUN = 256, 0.01  # megabytes
 # Nothing is ever fetched from a network, least of all because somebody gave a file of another kind.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -92,6 +95,11 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         _in_transaction.discard(id(connection))
 
 
+def make_room(connection: duckdb.DuckDBPyConnection, runs: int) -> None:
+    """Lets the database have the memory that many runs need: 10 kB each, 256 MB at least."""
+    connection.execute(f"SET memory_limit = '{max(_MEMORY, int(_MEMORY_OF_RUN * runs))} MB'")
+
+
 def remove(path: str | Path) -> None:
     """Deletes a knowledge base and its write-ahead log."""
     for file in (Path(path), Path(f"{path}.wal")):
@@ -118,7 +126,10 @@ def _check_file(file: Path, read_only: bool) -> None:
 
 def _open(file: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
-        return duckdb.connect(str(file), read_only=read_only, config=_CONFIG)
+        connection = duckdb.connect(str(file), read_only=read_only, config=_CONFIG)
+        if not read_only:
+            make_room(connection, 0)
+        return connection
     except duckdb.ConnectionException:
         raise KnowledgeBaseError(f"The knowledge base '{file}' is already open in this process.") from None
     except duckdb.Error as error:

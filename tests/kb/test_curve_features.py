@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hpkb.kb import connect
+from hpkb.kb import connect, generalization
 from hpkb.kb import curves as storage
 from hpkb.kb.curve_features import add_features, first_reached
 from hpkb.kb.curves import add_curves
@@ -293,7 +293,9 @@ def test_threshold_is_reached() -> None:
 # --- generalisation ----------------------------------------------------------------------------------------------
 
 
-def test_generalization_gap() -> None:
+@pytest.mark.parametrize("together", [1_000, 2])
+def test_generalization_gap(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generalization, "_TOGETHER", together)
     t = np.arange(1000)
     training = np.exp(-t / 100) + 0.01 * noise(1000, 0)
     validation = np.exp(-t[::25] / 100) + 0.2 + t[::25] / 2000
