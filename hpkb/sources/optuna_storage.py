@@ -20,7 +20,7 @@ from hpkb.errors import SourceError
 from hpkb.sources.optuna_sqlite import OptunaSqlite
 
 _FIRST = b'{"op_code"'  # how every line of a journal begins
-_NEEDS = "is read with Optuna's own package. Run: pip install optuna"
+_NEEDS = "is read with Optuna's own package. Run: pip install 'hpkb[optuna]'"
 _READ_ONLY = {
     "postgresql": {"options": "-c default_transaction_read_only=on"},
     "mysql": {"init_command": "SET SESSION TRANSACTION READ ONLY"},
