@@ -7,7 +7,7 @@ steps, `cpu` what its training thread works for a step on average, with what is 
 other work the second is the one to trust. `blocks` is the same processor time in one process, in which capture's hooks
 are taken out and put in again every 5 steps: what disturbs one block mostly disturbs the next one as well. There a
 pair is the mean over a twentieth of all pairs of blocks, without the tenth at either end. Start-up is what passes from
-the child's start to the end of its first step, the end what passes after the script's last line, memory the peak; there
+the child's start to the end of its first step (`own cpu`: what of it is capture's own work), the end what passes after the script's last line, memory the peak; there
 the child is started as `hpkb log` starts it, without the supervising process. Every number is the median of the pairs'
 differences, the range that of their middle half.
 
@@ -100,12 +100,33 @@ def switch(on):
     hooks.update(known if on else {})
 
 def after(step):
-    if step >= 500 and step % 5 == 0:
+    if step >= 100 and step % 5 == 0:
         cpu.append(time.thread_time())
         switch(len(cpu) % 2)
 """
 
 BLOCKS = SETUP + SWITCH + LOOP.replace("AFTER", "after(len(times))") + 'print("told", json.dumps(cpu))'
+
+OWN = """
+import json, os, runpy, sys, time
+
+def first_step():
+    began = time.process_time()
+    try:
+        exec(code, {"__name__": "__main__"})
+    except SystemExit:
+        return time.process_time() - began
+
+with open(sys.argv.pop(1)) as file:
+    code = compile(file.read(), file.name, "exec")
+for _ in range(2):  # the first imports what else of torch a first step needs
+    plain = first_step()
+os.environ.update(json.loads(os.environ.pop("CAPTURED")))
+began = time.process_time()
+runpy.run_path(os.path.join(os.environ["PYTHONPATH"].split(os.pathsep)[0], "sitecustomize.py"))
+print("told", json.dumps((time.process_time() - began + first_step() - plain) * 1e3), flush=True)
+os._exit(0)
+"""
 
 STILL = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 27), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
@@ -144,10 +165,10 @@ def child(folder: Path, width: int, steps: int) -> Run:
     return once
 
 
-def blocks(folder: Path, n: int) -> None:
-    """Prints a row for steps with and without the hooks of capture, in pairs of blocks of one process."""
+def blocks(folder: Path, title: str, width: int, n: int) -> None:
+    """Prints a row for steps with and without the hooks of capture, in n pairs of blocks of one process."""
     (folder / "blocks.py").write_text(BLOCKS)
-    command = [sys.executable, str(folder / "blocks.py"), "--steps", str(500 + 5 * 2 * n), "--width", "256"]
+    command = [sys.executable, str(folder / "blocks.py"), "--steps", str(100 + 5 * 2 * n), "--width", str(width)]
     with tempfile.TemporaryDirectory(dir=folder) as spools:
         env = environment(Path(spools), {**os.environ, **STILL})
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
@@ -155,7 +176,25 @@ def blocks(folder: Path, n: int) -> None:
     took = [(after - before) / 5 * 1e6 for before, after in itertools.pairwise(cpu)]
     captured, plain = took[::2], took[1::2]
     added = [a - b for a, b in zip(captured, plain, strict=False)]
-    row("1 ms, blocks", statistics.median(plain), [trimmed_mean(added[i::20]) for i in range(20)], "µs")
+    row(f"{title}, blocks", statistics.median(plain), [trimmed_mean(added[i::20]) for i in range(20)], "µs")
+
+
+def own_start(folder: Path, n: int) -> None:
+    """Prints a row for what the start of capture and its first step take of the processor, without torch's import.
+
+    The imports and the first steps of two processes differ by more than that: here they are of one process.
+    """
+    script = folder / "first.py"
+    script.write_text(SETUP + LOOP.replace("AFTER", "raise SystemExit"))
+    command = [sys.executable, "-c", OWN, str(script), "--steps", "500", "--width", "256"]
+    took = []
+    for _ in range(n):
+        with tempfile.TemporaryDirectory(dir=folder) as spools:
+            base = {**os.environ, **STILL}
+            env = {**base, "CAPTURED": json.dumps(environment(Path(spools), base))}
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        took.append(float(done.stdout.rpartition("told ")[2]))
+    row("start, own cpu", 0.0, took, "ms")
 
 
 def trimmed_mean(values: list[float]) -> float:
@@ -200,7 +239,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         compileall.compile_dir(PACKAGE / "capture", quiet=1)
-        blocks(folder, args.blocks)
+        blocks(folder, "1 ms", 256, args.blocks)
+        blocks(folder, "10 ms", 4096, args.blocks // 2)
+        own_start(folder, args.pairs)
         (folder / "train.py").write_text(SCRIPT)
         for title, width, step in (("1 ms", 256, 1e-3), ("10 ms", 4096, 1e-2)):
             steps = 50 + int(args.seconds / step)

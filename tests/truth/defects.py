@@ -97,6 +97,14 @@ def _late(curve: FloatArray, rng: np.random.Generator) -> FloatArray:
     return curve + np.where(shares(POINTS) > 0.6, 0.25, 0.0) * rng.standard_normal(curve.shape)
 
 
+def _best_early(curve: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Validation loss that falls to a twentieth of the run and rises from there, soon or all at once."""
+    share, scatter = shares(POINTS), 0.01 * rng.standard_normal(curve.shape)
+    soon = 0.15 * np.abs(np.log(share / 0.06))
+    at_once = np.where(share <= 0.08, 2 * np.exp(-share / 0.02), 0.5)
+    return curve[:, -1:] + scatter + (soon if rng.random() < 0.5 else at_once)
+
+
 #: A sweep with each defect, by the name of the check that is to find it.
 DEFECTS: dict[str, Draw] = {
     "optimum at the edge": lambda rng: clean(rng, learning_rate_range=(1e-5, 1e-2), best_learning_rate=0.05),
@@ -105,9 +113,7 @@ DEFECTS: dict[str, Draw] = {
     "best run overfits": _bent(lambda c, _: c + 0.4 * np.maximum(shares(POINTS) - 0.5, 0)),
     "late noise in the best run": _bent(_late),
     "best run still improving": _bent(lambda c, _: c + 1.2 * (1 - shares(POINTS))),
-    "best step in the first 10%": _bent(
-        lambda c, _: np.where(shares(POINTS) <= 0.06, c - 3 * np.exp(-shares(POINTS) / 0.1), c + 0.3 * shares(POINTS))
-    ),
+    "best step in the first 10%": _bent(_best_early),
     "learning rate at the edge of divergence": _close_edge,
     "over half of the steps clipped": lambda rng: with_records(rng, clean(rng), clipped=0.8),
     "seed noise larger than the effect": lambda rng: clean(rng, seed_noise=3.0),
