@@ -20,7 +20,7 @@ from hpkb.stats.gaussian import Process
 from hpkb.sweep import FloatArray
 
 FLAT = 1e-12  # a variance that is none, beside that of the objective
-LEAST = 0.002  # a bound below a fifth of a per cent is none
+LEAST = 0.002  # a bound within a fifth of a per cent of nothing or of all is that
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ def _triangle(values: FloatArray, d: int) -> FloatArray:
 def _interval(shares: FloatArray, refits: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The 95% interval of shares (m,) from refits (refits, m), on the arcsine scale, where a share's error is even.
 
-    Noise adds to every share, once in the fit and once more in the refits. Where these have the larger share, the
-    interval reaches down by twice the difference.
+    Noise adds to every share, once in the fit and once more in the refits; a surrogate that smooths takes from it, once
+    and once more. By twice the difference of the two the interval reaches to the other side.
     """
     angle, of_refits = (np.arcsin(np.sqrt(np.clip(x, 0, 1))) for x in (shares, refits))
     half = stdtrit(len(refits) - 1, 0.975) * of_refits.std(axis=0, ddof=1)
-    added = 2 * np.maximum(of_refits.mean(axis=0) - angle, 0)
-    low = np.sin(np.maximum(angle - half - added, 0)) ** 2
-    high = np.sin(np.minimum(angle + half, np.pi / 2)) ** 2
-    return np.where(low < LEAST, 0.0, low), np.minimum(np.maximum(high, np.minimum(LEAST, 1)), 1.0)
+    added = 2 * (of_refits.mean(axis=0) - angle)
+    low = np.sin(np.maximum(angle - half - np.maximum(added, 0), 0)) ** 2
+    high = np.sin(np.minimum(angle + half - np.minimum(added, 0), np.pi / 2)) ** 2
+    return np.where(low < LEAST, 0.0, low), np.where(high > 1 - LEAST, 1.0, np.maximum(high, LEAST))
 
 
 def _variances(process: Process) -> tuple[FloatArray, FloatArray]:

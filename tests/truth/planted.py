@@ -249,12 +249,15 @@ def _seed_noise(rng: np.random.Generator, n: int, sd: float, heavy_tails: bool) 
 def _diverged(
     rng: np.random.Generator, space: Space, truth: Truth, values: dict[str, FloatArray]
 ) -> BoolArray:
-    """Which runs diverge: ever more likely from about 3 nats to the right of the best learning rate, (n,)."""
+    """Which runs diverge, (n,)."""
     u = np.log(values["learning_rate"])
-    if not truth.effect:
-        return rng.random(u.size) < 0.1
-    away = u - best_log_learning_rate(space, truth, values)
-    return rng.random(u.size) < 1 / (1 + np.exp(-(away - 3.0) / 0.4))
+    return rng.random(u.size) < (divergence_chance(space, truth, values) if truth.effect else 0.1)
+
+
+def divergence_chance(space: Space, truth: Truth, values: dict[str, FloatArray]) -> FloatArray:
+    """How likely a run is to diverge: ever more from about 3 nats to the right of the best learning rate, (n,)."""
+    away = np.log(values["learning_rate"]) - best_log_learning_rate(space, truth, values)
+    return np.asarray(1 / (1 + np.exp(-(away - 3.0) / 0.4)))
 
 
 def _sweep(
