@@ -7,9 +7,10 @@ steps, `cpu` what its training thread works for a step on average, with what is 
 other work the second is the one to trust. `blocks` is the same processor time in one process, in which capture's hooks
 are taken out and put in again every 5 steps: what disturbs one block mostly disturbs the next one as well. There a
 pair is the mean over a twentieth of all pairs of blocks, without the tenth at either end. Start-up is what passes from
-the child's start to the end of its first step (`own cpu`: what of it is capture's own work), the end what passes after the script's last line, memory the peak; there
-the child is started as `hpkb log` starts it, without the supervising process. Every number is the median of the pairs'
-differences, the range that of their middle half.
+the child's start to the end of its first step (`own cpu`: what of it is capture's own work, found in one process), the
+end what passes after the script's last line, memory the peak; there the child is started as `hpkb log` starts it,
+without the supervising process. Every number is the median of the pairs' differences, the range that of their middle
+half.
 
 glibc learns from what a program frees how much memory to give back to the system at once. Capture reads the data once,
 which is enough to teach it, and with that alone the long step becomes a sixth faster. Both runs of a pair therefore
