@@ -15,7 +15,7 @@ demo: $(READY)
 	@$(BIN)/hpkb demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/mypy

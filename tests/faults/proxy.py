@@ -26,14 +26,22 @@ class Proxy:
     - "hang": it is never answered, as long as the mode stays
     - "slow": it is passed on after a second
     - "429", "500", any number: it is answered with that status and goes nowhere
-    - "deaf": it is passed on and takes effect, but every second answer is lost on its way back
+    - "deaf": it is passed on and takes effect, but of the same request every second answer, the first too, is lost
     """
 
     def __init__(self, port: int, target: int, mode: str = "pass", demand: Demand | None = None) -> None:
         self.port, self.target, self.mode, self.demand = port, target, mode, demand
         self.requests: Counter[str] = Counter()  # by mode
+        self._answered: Counter[tuple[str, str, bytes]] = Counter()
+        self._counting = threading.Lock()
         self.certificate: Path | None = None
         self._listening: ThreadingHTTPServer | None = None
+
+    def loses(self, request: tuple[str, str, bytes]) -> bool:
+        """Whether the answer to this request is lost; one of several at once has no worse luck than the others."""
+        with self._counting:
+            self._answered[request] += 1
+            return self._answered[request] % 2 == 1
 
     @property
     def address(self) -> str:
@@ -101,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         if mode == "slow":
             time.sleep(1.0)
         status, answer, headers = self._pass_on(body)
-        if mode == "deaf" and proxy.requests[mode] % 2:
+        if mode == "deaf" and proxy.loses((self.command, self.path, body)):
             return self._drop()
         self._answer(status, answer, headers)
 

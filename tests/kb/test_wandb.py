@@ -142,7 +142,7 @@ def test_every_end_is_what_it_was(folder: Path) -> None:
         os.utime(file, (time.time() - 86400,) * 2)
     assert ends() == {**known, "killed": ("KILLED", "crashed")}
     kept = read(WandbOffline(folder))["killed"]["curves"]["train/loss"]
-    assert 0 < len(kept) < KILLED_STEPS
+    assert 0 < len(kept) <= KILLED_STEPS  # W&B writes in another process, which may have been quick
     assert kept == [(i, 1 / (i + 1)) for i in range(len(kept))]
 
 
