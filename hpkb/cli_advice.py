@@ -10,6 +10,12 @@ import hpkb
 from hpkb.cli_options import KB, TRACKING, format_option, pairs
 from hpkb.errors import HpkbError, UsageError
 
+UNDERSCORES = click.option(
+    "--underscores",
+    is_flag=True,
+    help="Options as --weight_decay, where the script has them so; else --weight-decay.",
+)
+
 
 @click.command()
 @KB
@@ -27,23 +33,34 @@ from hpkb.errors import HpkbError, UsageError
     show_default=True,
     help="How many configurations; the first is the default.",
 )
+@UNDERSCORES
 @format_option("table", "json", "yaml", "args", "optuna", "ray", "wandb", "hydra")
 def recommend(
-    kb: str, task: str | None, like: str | None, given: tuple[str, ...], k: int, format_: str
+    kb: str,
+    task: str | None,
+    like: str | None,
+    given: tuple[str, ...],
+    k: int,
+    underscores: bool,
+    format_: str,
 ) -> None:
     """Print the recommended defaults with their evidence, or the safe ranges as a search space for a tool.
 
     Example: python train.py $(hpkb recommend --task digits --format args)
     """
     from hpkb import present_advice
-    from hpkb.suggest.options import options_of
+    from hpkb.suggest.options import options_of, underscored
+    from hpkb.suggest.space import limits_of
 
     with hpkb.open(kb) as base:
         document = base.recommend(task=task, given=pairs(given, "--given"), k=k, like=like)
         spelled = options_of(base, task or like)
+        limits = limits_of(base.findings(task=task or like)) if task or like else ()
     if format_ not in ("table", "json", "yaml") and document["verdict"] != "recommended":
         raise HpkbError(f"No default to print: {document['reason']} Try: hpkb recommend --format table")
-    click.echo(present_advice.recommendation(document, format_, spelled))
+    if underscores and document["configurations"]:
+        spelled = underscored(document["configurations"][0]["values"], spelled)
+    click.echo(present_advice.recommendation(document, format_, spelled, limits))
 
 
 @click.command()
@@ -68,11 +85,12 @@ def recommend(
 )
 @TRACKING
 @click.option("--experiment", metavar="NAME", help="With --run: the MLflow experiment, as for `hpkb log`.")
+@UNDERSCORES
 @format_option("table", "json", "args", "optuna", "ray", "wandb", "hydra")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def suggest(
     kb: str, task: str | None, n: int, design: str, seed: int, is_run: bool, tracking_uri: str | None,
-    experiment: str | None, format_: str, command: tuple[str, ...],
+    experiment: str | None, underscores: bool, format_: str, command: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Propose the next experiments, and say what each would settle.
 
@@ -81,6 +99,7 @@ def suggest(
     Run them: hpkb suggest --task digits --n 4 --run -- python train.py
     """
     from hpkb import present_advice
+    from hpkb.suggest.options import underscored
 
     if command and not is_run:
         raise UsageError(f"'{command[0]}' is to be run? Add --run: hpkb suggest --run -- {' '.join(command)}")
@@ -90,6 +109,8 @@ def suggest(
         raise UsageError("--tracking-uri and --experiment say where runs go: they belong to --run.")
     with hpkb.open(kb) as base:
         document = base.suggest(task=task, n=n, design=design, seed=seed)
+    if underscores:
+        document["options"] = underscored(document["space"], document["options"])
     if not is_run:
         if format_ not in ("table", "json") and not document["experiments"]:
             raise HpkbError(f"No experiment to propose: {document['reason']}")

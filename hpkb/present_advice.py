@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -12,11 +13,17 @@ from rich.table import Table
 from hpkb.present import text
 from hpkb.suggest import export
 from hpkb.suggest.options import arguments, shown
+from hpkb.suggest.space import Limit
 
 _STYLE = {"against": "red", "fits": "green", "no matter": "dim", "unknown": "yellow"}
 
 
-def recommendation(document: dict[str, Any], format_: str, spelled: dict[str, str] | None = None) -> str:
+def recommendation(
+    document: dict[str, Any],
+    format_: str,
+    spelled: dict[str, str] | None = None,
+    limits: Sequence[Limit] = (),
+) -> str:
     """Returns a recommendation as a table, JSON, YAML, the arguments of a script, or a search space for a tool."""
     if format_ == "json":
         return json.dumps(document, indent=1)
@@ -30,7 +37,8 @@ def recommendation(document: dict[str, Any], format_: str, spelled: dict[str, st
     first = document["configurations"][0]
     if format_ == "args":
         return " ".join(arguments(first["values"], None, spelled))
-    space = export.space_of_ranges(first["values"], first["plateau"])
+    ranges = export.capped(first["plateau"], limits, first["values"])
+    space = export.space_of_ranges(first["values"], ranges)
     return export.search_space(format_, space, document["objective"], spelled)
 
 

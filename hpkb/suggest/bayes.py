@@ -22,9 +22,10 @@ from hpkb.recommend.likeness import Likeness
 from hpkb.recommend.regret import CAP, run_regrets
 from hpkb.suggest.known import Experiment, Known
 from hpkb.suggest.space import Knob, Space, space_of
-from hpkb.sweep import Sweep
+from hpkb.sweep import IntArray, Sweep
 
 PRIOR = 60  # runs of other tasks where the task has none of its own
+MOST_OWN = 1000  # runs of its own
 STARTUP = 8  # trials before TPE models anything
 TRIES = 8  # times n that the sampler is asked, since a proposal may be ruled out
 
@@ -41,7 +42,7 @@ def ask(known: Known, alike: Sequence[Likeness], n: int) -> tuple[list[Experimen
         return [], "No hyperparameter was varied, here or on another task: there is nothing to optimise."
     study = _study(optuna, known.seed)
     axes = {knob.name: _distribution(optuna, knob) for knob in space.knobs}
-    n_own = _tell(optuna, study, axes, space, known.sweep, np.arange(known.sweep.n_runs))
+    n_own = _tell(optuna, study, axes, space, known.sweep, _own_rows(known.sweep))
     n_prior, leaned = _tell_prior(optuna, study, axes, space, alike, max(0, PRIOR - n_own), known.seed)
     short_list = _short_list(space, axes, known)[: max(1, n // 2)]
     for values in short_list:
@@ -111,7 +112,9 @@ def _distribution(optuna: Any, knob: Knob) -> Any:
     return kinds.FloatDistribution(knob.low, max(knob.high, knob.low * (1 + 1e-9)), log=knob.scale == "log")
 
 
-def _tell(optuna: Any, study: Any, axes: Mapping[str, Any], space: Space, sweep: Sweep, rows: Any) -> int:
+def _tell(
+    optuna: Any, study: Any, axes: Mapping[str, Any], space: Space, sweep: Sweep, rows: IntArray
+) -> int:
     """Adds runs of a task as finished trials by their normalised regret; returns how many lie within the space."""
     regrets, trials = run_regrets(sweep), []
     for row in rows:
@@ -127,6 +130,15 @@ def _tell(optuna: Any, study: Any, axes: Mapping[str, Any], space: Space, sweep:
             )
     study.add_trials(trials)
     return len(trials)
+
+
+def _own_rows(sweep: Sweep) -> IntArray:
+    """All runs; of very many the best ones, and of the others as many as there is time for, evenly by rank."""
+    order = np.argsort(run_regrets(sweep), kind="stable")
+    if order.size <= MOST_OWN:
+        return order
+    spread = np.linspace(MOST_OWN // 4, order.size - 1, MOST_OWN - MOST_OWN // 4).astype(np.int64)
+    return np.concatenate([order[: MOST_OWN // 4], order[spread]])
 
 
 def _is_inside(knob: Knob | None, value: Value) -> bool:

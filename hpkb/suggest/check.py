@@ -44,7 +44,7 @@ def check(base: KnowledgeBase, values: Mapping[str, Value], task: str | None = N
     """Returns what speaks for and against a configuration (canonical names), as a JSON document.
 
     `verdict` is "against" where at least one line is, "nothing against" where none is and at least one value is known
-    to fit or not to matter, else "unknown". Without a task, the majority of the tasks that know of a value decides.
+    to fit or not to matter, else "unknown". Without a task, most tasks that know of a value decide, two at least.
     Raises KnowledgeBaseError for a task that is not known or has no run with an outcome.
     """
     from hpkb.kb import load_sweeps
@@ -138,24 +138,33 @@ def _tried(known: Known, name: str, value: Value, values: Mapping[str, Value]) -
     if lost and floor is not None and isinstance(lost.high, float) and lost.high < floor:
         says = f"its worst value costs at most {lost.high:.2g} of {known.metric}, below the {floor:.2g} that seeds hide"
         return Line((name,), "no matter", says, lost.id)
-    reason = "the runs do not show that it matters" if curve else "too few runs to tell"
+    optimizer = values.get("optimizer")
+    few = f"too few runs with {optimizer} to tell" if known.find("optimum", name) else "too few runs to tell"
+    reason = "the runs do not show that it matters" if curve else few
     return Line((name,), "unknown", reason, curve.id if curve else None)
 
 
 def _curve(known: Known, name: str, values: Mapping[str, Value]) -> Finding | None:
-    """The response of the hyperparameter, with the optimizer of the configuration where there is one of its own."""
-    level = values.get("optimizer", known.baseline.get("optimizer"))
-    own = f"optimizer={level}"
+    """The response of the hyperparameter with the optimizer that is named; None where it is another's."""
+    level = values.get("optimizer")
     curves = [f for f in known.findings if f.quantity == "optimum" and f.hyperparameters == (name,)]
-    supported = [f for f in curves if f.condition == own and f.verdict == "supported"]
-    return next(iter(supported), known.find("optimum", name))
+    own = next((f for f in curves if f.condition == f"optimizer={level}"), None)
+    usual = known.find("optimum", name)
+    if own is not None or usual is None:
+        return own
+    if level is None:
+        return usual
+    optimizer = known.space.knob("optimizer")
+    others = [other for other in (optimizer.levels if optimizer else ()) if other != level]
+    is_others = any(usual.claim.startswith(f"With {other}, ") for other in others)
+    return None if is_others else usual
 
 
 def _on_curve(known: Known, name: str, value: Value, curve: Finding) -> Line:
     """Within the plateau, off it by less than the noise floor, or off it by more."""
     plateau = curve.figure.get("plateau") or []
     if isinstance(value, float) and len(plateau) == 2 and plateau[0] * 0.999 <= value <= plateau[1] * 1.001:
-        says = f"within the safe range {plateau[0]:.3g} to {plateau[1]:.3g}"
+        says = f"within the safe range {plateau[0]:.3g} to {plateau[1]:.3g}{_whose(curve)}"
         return Line((name,), "fits", says, curve.id)
     cost = _cost(known, value, curve)
     floor, found = _floor(known), known.find(_DETECTABLE)
@@ -170,8 +179,17 @@ def _on_curve(known: Known, name: str, value: Value, curve: Finding) -> Line:
         )
         return Line((name,), "no matter", says, found.id)
     return Line(
-        (name,), "against", f"{shown(value)} costs about {cost:.2g} of {known.metric}: {best}", curve.id
+        (name,),
+        "against",
+        f"{shown(value)} costs about {cost:.2g} of {known.metric}: {best}{_whose(curve)}",
+        curve.id,
     )
+
+
+def _whose(curve: Finding) -> str:
+    """With which optimizer the response was seen, where the finding speaks of one."""
+    start, comma, _ = curve.claim.partition(", ")
+    return f" ({start[0].lower()}{start[1:]})" if comma and start.startswith("With ") else ""
 
 
 def _safe_words(plateau: Sequence[float]) -> str:
@@ -270,10 +288,10 @@ def _most(names: tuple[str, ...], lines: Mapping[str, Line]) -> dict[str, Any]:
     tasks = {v: [t for t, line in lines.items() if line.verdict == v] for v in order}
     knowing = sum(map(len, tasks.values()))
     verdict: Verdict = "unknown"
-    if knowing:
-        verdict = (
-            "against" if len(tasks["against"]) * 2 > knowing else max(order[1:], key=lambda v: len(tasks[v]))
-        )
+    if len(tasks["against"]) * 2 > knowing:
+        verdict = "against" if knowing > 1 else "unknown"  # what one task says is not said of all
+    elif knowing:
+        verdict = max(order[1:], key=lambda v: len(tasks[v]))
     spoken = [line for line in lines.values() if line.verdict == verdict]
     line = spoken[0] if spoken else next(iter(lines.values()))
     counts = [

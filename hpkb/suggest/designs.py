@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
+from scipy.spatial import KDTree
 from scipy.stats import qmc
 
 from hpkb.findings import Finding
+from hpkb.names import NAMES
 from hpkb.recommend.candidates import Value
 from hpkb.suggest.factorial import factorial
 from hpkb.suggest.known import Experiment, Known, evidence_of
@@ -177,18 +179,22 @@ def _changes(known: Known) -> Iterator[tuple[str, Value, Finding | None]]:
 
 
 def never_varied(known: Known) -> Iterator[Experiment]:
-    """Yields the baseline with a value changed that was the same in every run."""
-    for name, text in sorted(known.space.fixed.items()):
-        knob = fixed_knob(name, text)
-        if knob is None:
-            continue
-        for way in (1, -1):
-            value = knob.step(float(text), way, size=3.0)
+    """Yields the baseline with a value changed that was the same in every run: each up, then each down."""
+    for way in (1, -1):
+        for name, text, knob in _unvaried(known):
+            value = knob.step(float(text), way)
             if value is not None:
                 settles = (
                     f"Whether {words(name)} matters: it was {text} in every run, so nothing is known of it."
                 )
                 yield Experiment({**known.baseline, name: value}, "perturb", settles)
+
+
+def _unvaried(known: Known) -> list[tuple[str, str, Knob]]:
+    """What never changed and could, in the order of the table of names, which has the usual suspects first."""
+    found = [(name, text, fixed_knob(name, text)) for name, text in known.space.fixed.items()]
+    order = {name.name: place for place, name in enumerate(NAMES)}
+    return sorted(((n, t, k) for n, t, k in found if k is not None), key=lambda part: order[part[0]])
 
 
 def told_apart(known: Known) -> Iterator[Experiment]:
@@ -216,7 +222,14 @@ def two_level(known: Known, n: int) -> tuple[list[Experiment], str]:
     aliased = {name for f in known.findings if f.quantity == "aliasing" for name in f.hyperparameters}
     names = sorted(known.names, key=lambda name: name not in aliased)
     nearest = {name: value for name, value, _ in reversed(list(_changes(known)))}
+    baseline = dict(known.baseline)
     knobs = [k for name in names if (k := known.space.knob(name)) and name in nearest]
+    if len(knobs) < 2:  # too few for a factorial: what never changed is screened with them
+        for name, text, knob in _unvaried(known):
+            value = knob.step(float(text), 1)
+            if value is not None:
+                knobs.append(knob)
+                nearest[name], baseline[name] = value, float(text)
     while knobs and (design := factorial(len(knobs), n)) is None:
         knobs.pop()
     if not knobs or design is None:
@@ -226,10 +239,9 @@ def two_level(known: Known, n: int) -> tuple[list[Experiment], str]:
     experiments = []
     for row in design.signs:
         cell = {
-            k.name: (known.baseline if sign < 0 else nearest)[k.name]
-            for k, sign in zip(knobs, row, strict=True)
+            k.name: (baseline if sign < 0 else nearest)[k.name] for k, sign in zip(knobs, row, strict=True)
         }
-        changed = [f"{words(name)} {shown(v)}" for name, v in cell.items() if v != known.baseline[name]]
+        changed = [f"{words(name)} {shown(v)}" for name, v in cell.items() if v != baseline[name]]
         settles = (
             f"With the other runs: what each change does by itself; here {', '.join(changed) or 'none'}."
         )
@@ -247,19 +259,15 @@ def _quarters(knobs: Sequence[Knob], signs: Sequence[int] | FloatArray) -> dict[
 
 def _furthest(known: Known, cells: list[dict[str, Value]], knobs: Sequence[Knob]) -> list[dict[str, Value]]:
     """The cells in the order of their distance from what was run."""
-    ran = np.array([[_coordinate(k, v.get(k.name)) for k in knobs] for v in map(dict, known.ran)])
-    if ran.size == 0:
-        return cells
-    at = np.array([[_coordinate(k, c[k.name]) for k in knobs] for c in cells])
-    distance = np.linalg.norm(at[:, None, :] - ran[None, :, :], axis=2).min(axis=1)
+    columns = [known.space.knobs.index(k) for k in knobs]
+    at = _middled(np.stack([known.place(cell)[columns] for cell in cells]))
+    distance = np.asarray(KDTree(_middled(known.places[:, columns])).query(at)[0])
     return [cells[i] for i in np.argsort(-distance, kind="stable")]
 
 
-def _coordinate(knob: Knob, value: Value | None) -> float:
-    if value is None:
-        return 0.5
-    share = knob.share(value if knob.scale == "category" else float(value))  # a key has its numbers as text
-    return 0.5 if np.isnan(share) else share
+def _middled(places: FloatArray) -> FloatArray:
+    """What a configuration has no value of stands in the middle, as far from everything as can be said."""
+    return np.nan_to_num(places, nan=0.5)
 
 
 def near_the_best(known: Known) -> Iterator[Experiment]:
@@ -323,11 +331,8 @@ def spread(known: Known, n: int, gaps: Sequence[Mapping[str, object]] = ()) -> l
     predicted = known.predicted(made)
     if (predicted < 1).any():  # no run is spent on what is known to be worse than the median
         made = [values for values, regret in zip(made, predicted, strict=True) if regret < 1]
-    at = np.array([[_coordinate(k, v.get(k.name)) for k in knobs] for v in made])
-    ran = np.array([[_coordinate(k, dict(key).get(k.name)) for k in knobs] for key in known.ran])
-    nearest = (
-        np.linalg.norm(at[:, None, :] - ran[None, :, :], axis=2).min(axis=1) if ran.size else np.ones(len(at))
-    )
+    at = _middled(np.stack([known.place(values) for values in made]))
+    nearest = np.asarray(KDTree(_middled(known.places)).query(at)[0])
     chosen: list[dict[str, Value]] = []
     for _ in range(min(n, len(made))):
         i = int(nearest.argmax())

@@ -15,7 +15,7 @@ import yaml
 
 from hpkb.names import lookup
 from hpkb.suggest.options import arguments, option, shown
-from hpkb.suggest.space import plain
+from hpkb.suggest.space import Limit, plain
 
 FORMATS = ("optuna", "ray", "wandb", "hydra")
 _WIDE = 20.0  # high over low from which a number of an unknown kind is searched by its logarithm
@@ -41,6 +41,19 @@ def space_of_ranges(
     return space
 
 
+def capped(
+    ranges: Mapping[str, Sequence[float]], limits: Sequence[Limit], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the safe ranges cut where training diverges with these values; the value itself is never cut off."""
+    found = dict(ranges)
+    for limit in limits:
+        low, high = found.get(limit.name, (0.0, 0.0))
+        concerns = limit.condition is None or values.get(limit.condition[0]) == limit.condition[1]
+        if concerns and low <= values.get(limit.name, low) <= limit.high < high:
+            found[limit.name] = [low, limit.high]
+    return found
+
+
 def search_space(format_: str, space: Space, objective: str, spelled: Mapping[str, str] | None = None) -> str:
     """Returns a snippet that searches the space with a tool; raises KeyError for a format that is none."""
     writers = {"optuna": _optuna, "ray": _ray, "wandb": _wandb, "hydra": _hydra}
@@ -55,6 +68,10 @@ def experiments(format_: str, document: Mapping[str, Any]) -> str:
     metric, mode = _judged(document["objective"])
     spelled = document["options"]
     writers = {"optuna": _optuna_list, "ray": _ray_list, "wandb": _wandb_list, "hydra": _hydra_list}
+    if format_ == "optuna":  # what a trial does not name would be drawn at random
+        seed = {"seed": 0} if any("seed" in run for run in runs) else {}
+        usual = {n: v for n, v in document["fixed"].items() if n in document["space"]}
+        runs = [{**seed, **usual, **run} for run in runs]
     return writers[format_](runs, document["space"], metric, mode, spelled)
 
 

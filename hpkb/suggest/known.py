@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,11 +89,25 @@ class Known:
     @cached_property
     def ran(self) -> Mapping[Key, list[int]]:
         """The rows of each configuration that was run, by its values."""
-        rows: dict[Key, list[int]] = {}
         names = [k.name for k in self.space.knobs]
-        for row in range(self.sweep.n_runs):
-            rows.setdefault(candidates.key(candidates.read(self.sweep, row, names)), []).append(row)
-        return rows
+        order = np.argsort(self.sweep.configuration, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(self.sweep.configuration[order])) + 1)
+        return {
+            candidates.key(candidates.read(self.sweep, int(m[0]), names)): m.tolist()
+            for m in members
+            if m.size
+        }
+
+    @cached_property
+    def places(self) -> FloatArray:
+        """Where each configuration that was run lies in the space, (configurations, knobs); see `place`."""
+        first = candidates.first_rows(self.sweep)
+        columns = [_shares(self.sweep, knob)[first] for knob in self.space.knobs]
+        return np.stack(columns, axis=1) if columns else np.empty((len(first), 0))
+
+    def place(self, values: Mapping[str, Value]) -> FloatArray:
+        """Where a configuration lies, (knobs,): 0 to 1 of each range; NaN for what it has no value of."""
+        return np.array([k.share(values[k.name]) if k.name in values else np.nan for k in self.space.knobs])
 
     def rows_of(self, values: Mapping[str, Value]) -> list[int]:
         """The runs of that configuration; none where a value that never changed is now another."""
@@ -104,15 +119,13 @@ class Known:
         """Whether the configuration was run, or one that differs from it by no more than rounding does."""
         if self.rows_of(values):
             return True
-        own = [k for k in self.space.knobs if k.name in values]
-        if len(own) < len(values) and any(
-            self.space.knob(n) is None and not self._is_fixed_at(n, v) for n, v in values.items()
-        ):
+        if any(self.space.knob(n) is None and not self._is_fixed_at(n, v) for n, v in values.items()):
             return False
-        at = np.array([k.share(values[k.name]) for k in own])
-        return bool(own) and any(
-            bool(np.all(np.abs(at - np.array([_share(k, key) for k in own])) <= ROUNDING)) for key in self.ran
-        )
+        if not self.space.knobs:
+            return False
+        asked = self.place(values)
+        there = ~np.isnan(asked)  # a value that is not named, or does not belong to it, says nothing
+        return bool(np.any(np.all(np.abs(self.places[:, there] - asked[there]) <= ROUNDING, axis=1)))
 
     def _is_fixed_at(self, name: str, value: Value) -> bool:
         if name not in self.space.fixed:
@@ -163,12 +176,14 @@ class Known:
         return self._model.predict(configurations)
 
 
-def _share(knob: Knob, key: Key) -> float:
-    """Where a configuration that was run lies; NaN where it has no such hyperparameter."""
-    value = dict(key).get(knob.name)
-    if value is None:
-        return float("nan")
-    return knob.share(value if knob.scale == "category" else float(value))  # a key has its numbers as text
+def _shares(sweep: Sweep, knob: Knob) -> FloatArray:
+    """Where each run lies in the range of a hyperparameter, (runs,), as `Knob.share` has it."""
+    parameter = sweep.hyperparameter(knob.name)
+    assert parameter is not None
+    if knob.scale == "category":
+        return (parameter.values + 0.5) / len(knob.levels)
+    low, high = (math.log(x) if knob.scale == "log" else x for x in (knob.low, knob.high))
+    return (parameter.transformed - low) / (high - low) if low < high else np.full(sweep.n_runs, 0.5)
 
 
 def evidence_of(found: Finding | None) -> dict[str, Any]:

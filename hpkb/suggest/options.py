@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpkb.names import lookup
@@ -24,7 +24,8 @@ def options_of(base: KnowledgeBase, task: str | None) -> dict[str, str]:
     if task is None:
         return options
     for recorded, _ in base.connection.execute(_RECORDED, {"task": task}).fetchall():
-        option = recorded.removeprefix(_SCRIPT)
+        # argparse keeps --weight-decay as weight_decay
+        option = recorded.removeprefix(_SCRIPT).replace("_", "-")
         known = read_name(option)
         options.setdefault(known.name if known else recorded, option)
     return options
@@ -38,6 +39,11 @@ def option(name: str, spelled: Mapping[str, str]) -> str:
     if known and known.option:
         return known.option
     return name.rpartition(".")[2].replace("_", "-")
+
+
+def underscored(names: Iterable[str], spelled: Mapping[str, str]) -> dict[str, str]:
+    """Returns the options of hyperparameters, and of the seed, with underscores in place of hyphens."""
+    return {name: option(name, spelled).replace("-", "_") for name in (*names, "seed")}
 
 
 def arguments(

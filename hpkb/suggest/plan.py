@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpkb.errors import KnowledgeBaseError, UsageError
-from hpkb.recommend.candidates import Value
+from hpkb.recommend.candidates import Value, number
 from hpkb.recommend.likeness import alike
 from hpkb.suggest import bayes, designs
 from hpkb.suggest.known import Experiment, Known
 from hpkb.suggest.options import options_of
-from hpkb.suggest.space import plain, scale_of, space_of
+from hpkb.suggest.space import Space, plain, scale_of, space_of
 from hpkb.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -45,10 +45,13 @@ def suggest(
     sweep = _one(sweeps, base, task)
     known = know(base, sweep, seed)
     note = ""
-    if design == "factorial":
+    found: list[Experiment]
+    if not known.best and design != "bayes":
+        found = list(_downwards(known))
+    elif design == "factorial":
         found, note = designs.two_level(known, n)
         if not found:
-            note = "A factorial needs two hyperparameters that were varied; none is proposed."
+            note = "A factorial needs two hyperparameters that can be changed; none is proposed."
     elif design == "perturb":
         found = [*designs.baseline(known), *designs.one_at_a_time(known, SEEDS_OF_PERTURBATIONS)]
         found += list(designs.never_varied(known))
@@ -64,7 +67,7 @@ def know(base: KnowledgeBase, sweep: Sweep, seed: int = 0) -> Known:
     """Returns what experiments of a task start from."""
     findings = base.findings(task=sweep.task)
     space = space_of(sweep, findings)
-    baseline, origin = _baseline(base, sweep, [k.name for k in space.knobs])
+    baseline, origin = _baseline(base, sweep, space)
     return Known(sweep, space, findings, space.consistent(baseline), origin, seed, base.defaults(None))
 
 
@@ -93,16 +96,21 @@ def _one(sweeps: Sequence[Sweep], base: KnowledgeBase, task: str | None) -> Swee
     raise KnowledgeBaseError(f"No task '{task}'. Known: {', '.join(names)}.")
 
 
-def _baseline(base: KnowledgeBase, sweep: Sweep, names: Sequence[str]) -> tuple[dict[str, Value], str]:
-    """The configuration to compare with: the task's default, else its best run, else a usual one."""
+def _baseline(base: KnowledgeBase, sweep: Sweep, space: Space) -> tuple[dict[str, Value], str]:
+    """The configuration to compare with: the task's default, else its best run; within what is safe, if one is."""
     own = base.defaults(sweep.task)
     if own and own["verdict"] == "recommended" and own["configurations"]:
         values: dict[str, Value] = own["configurations"][0]["values"]
-        if set(values) <= set(names):
+        if all(space.knob(name) for name in values) and space.is_safe(values):
             return dict(values), designs.RECOMMENDED
-    bare = Known(sweep, space_of(sweep), (), {}, "", 0)
-    if bare.best:
-        return dict(bare.best[0]), "the best configuration so far"
+    best = Known(sweep, space, (), {}, "", 0).best
+    safe = [values for values in best if space.is_safe(values)]
+    if best and safe[:1] != best[:1]:
+        return (safe or best)[
+            0
+        ], "the best configuration so far that is not likely to diverge with another seed"
+    if best:
+        return best[0], "the best configuration so far"
     return _gentlest(sweep), "the smallest learning rate that was tried: no run has succeeded yet"
 
 
@@ -117,8 +125,6 @@ def _gentlest(sweep: Sweep) -> dict[str, Value]:
 
 def _groups(known: Known, n: int) -> list[Iterable[Experiment]]:
     """Questions in the order in which their answers help the most; what is open is what there are runs for."""
-    if not known.best:
-        return [_downwards(known)]
     return [
         designs.baseline(known),
         designs.overall(known),
@@ -217,6 +223,7 @@ def _document(
             for rank, e in enumerate(chosen, 1)
         ],
         "left_out": left_out,
+        "fixed": {name: plain(number(text)) for name, text in known.space.fixed.items()},
         "space": _space(known, chosen),
         "options": options_of(base, known.sweep.task),
     }
@@ -233,6 +240,8 @@ def _space(known: Known, chosen: Sequence[Experiment]) -> dict[str, dict[str, An
             space[name] = {"values": list(dict.fromkeys([*(knob.levels if knob else ()), *texts]))}
             continue
         numbers = [float(v) for v in values] + ([knob.low, knob.high] if knob else [])
+        if knob is None and isinstance(held := number(known.space.fixed.get(name, "")), float):
+            numbers.append(held)
         whole = knob.is_whole if knob else all(v == int(v) for v in numbers)
         log = (knob.scale if knob else scale_of(name)) == "log" and min(numbers) > 0
         low, high = plain(min(numbers)), plain(max(numbers))
@@ -244,7 +253,8 @@ def _state(base: KnowledgeBase, known: Known) -> str:
     """What is there to go by, in a sentence or two."""
     sweep, varied = known.sweep, len(known.space.knobs)
     plural = "" if varied == 1 else "s"
-    said = f"{sweep.n_configurations} configurations were run, {varied} hyperparameter{plural} varied"
+    were = " was" if sweep.n_configurations == 1 else "s were"
+    said = f"{sweep.n_configurations} configuration{were} run, {varied} hyperparameter{plural} varied"
     said += (
         ", none repeated with another seed."
         if sweep.n_seeds < 2
