@@ -57,7 +57,7 @@ def lean(
     """
     parts = [p for p in alike(base, target, sweeps) if _is_usable(p.sweep)]
     if is_like and _is_usable(target):
-        parts.append(Likeness(target, 1.0, 1.0, target.n_configurations, ()))
+        parts.append(Likeness(target, 1.0, None, target.n_configurations, ("task",)))
     document: dict[str, Any] = {
         "task": None if is_like else target.task, "objective": target.objective, "given": dict(given),
         "configurations": [], "rules": [], "n_tasks": len(parts), "n_runs": sum(p.sweep.n_runs for p in parts),
