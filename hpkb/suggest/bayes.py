@@ -18,11 +18,13 @@ import numpy as np
 from hpkb.errors import HpkbError
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Value
+from hpkb.recommend.defaults import FEWEST_CONFIGURATIONS
 from hpkb.recommend.likeness import Likeness
 from hpkb.recommend.regret import CAP, run_regrets
+from hpkb.recommend.task_model import TaskModel
 from hpkb.suggest.known import Experiment, Known
 from hpkb.suggest.space import Knob, Space, space_of
-from hpkb.sweep import IntArray, Sweep
+from hpkb.sweep import FloatArray, IntArray, Sweep
 
 PRIOR = 60  # runs of other tasks where the task has none of its own
 MOST_OWN = 1000  # runs of its own
@@ -42,7 +44,8 @@ def ask(known: Known, alike: Sequence[Likeness], n: int) -> tuple[list[Experimen
         return [], "No hyperparameter was varied, here or on another task: there is nothing to optimise."
     study = _study(optuna, known.seed)
     axes = {knob.name: _distribution(optuna, knob) for knob in space.knobs}
-    n_own = _tell(optuna, study, axes, space, known.sweep, _own_rows(known.sweep))
+    own = _own_regrets(known.sweep, alike)
+    n_own = _tell(optuna, study, axes, space, known.sweep, own, _own_rows(own))
     n_prior, leaned = _tell_prior(optuna, study, axes, space, alike, max(0, PRIOR - n_own), known.seed)
     short_list = _short_list(space, axes, known)[: max(1, n // 2)]
     for values in short_list:
@@ -113,10 +116,16 @@ def _distribution(optuna: Any, knob: Knob) -> Any:
 
 
 def _tell(
-    optuna: Any, study: Any, axes: Mapping[str, Any], space: Space, sweep: Sweep, rows: IntArray
+    optuna: Any,
+    study: Any,
+    axes: Mapping[str, Any],
+    space: Space,
+    sweep: Sweep,
+    regrets: FloatArray,
+    rows: IntArray,
 ) -> int:
-    """Adds runs of a task as finished trials by their normalised regret; returns how many lie within the space."""
-    regrets, trials = run_regrets(sweep), []
+    """Adds runs of a task as finished trials by their regrets, (runs,); returns how many lie within the space."""
+    trials = []
     for row in rows:
         values = candidates.read(sweep, int(row), list(axes))
         placed = {name: axes[name] for name in values if _is_inside(space.knob(name), values[name])}
@@ -132,9 +141,31 @@ def _tell(
     return len(trials)
 
 
-def _own_rows(sweep: Sweep) -> IntArray:
+def _own_regrets(sweep: Sweep, alike: Sequence[Likeness]) -> FloatArray:
+    """The regret of each run of the task on the scale of the other tasks, (runs,).
+
+    A few runs chosen with care have a median far better than that of a random pool, and would look bad beside the other
+    tasks' runs. Until there are enough, they take the regrets that alike tasks predict for the same configurations, in
+    the order of their own results.
+    """
+    usable = [part for part in alike if part.sweep.n_configurations >= FEWEST_CONFIGURATIONS]
+    if sweep.n_configurations >= FEWEST_CONFIGURATIONS or not usable:
+        return run_regrets(sweep)
+    names = sorted({h.name for part in usable for h in part.sweep.hyperparameters})
+    configurations = [candidates.read(sweep, row, names) for row in range(sweep.n_runs)]
+    predicted = [
+        TaskModel.fit(p.sweep, [h.name for h in p.sweep.hyperparameters], 0).predict(configurations)
+        for p in usable
+    ]
+    mean = np.average(predicted, axis=0, weights=[part.weight for part in usable])
+    matched = np.empty(sweep.n_runs)
+    matched[np.argsort(sweep.y, kind="stable")] = np.sort(mean)
+    return np.where(np.isfinite(sweep.y), matched, CAP)
+
+
+def _own_rows(regrets: FloatArray) -> IntArray:
     """All runs; of very many the best ones, and of the others as many as there is time for, evenly by rank."""
-    order = np.argsort(run_regrets(sweep), kind="stable")
+    order = np.argsort(regrets, kind="stable")
     if order.size <= MOST_OWN:
         return order
     spread = np.linspace(MOST_OWN // 4, order.size - 1, MOST_OWN - MOST_OWN // 4).astype(np.int64)
@@ -162,7 +193,7 @@ def _tell_prior(
     for part in sorted(alike, key=lambda p: (-p.weight, p.sweep.task)):
         share = min(part.sweep.n_runs, round(n * part.weight / total)) if total else 0
         rows = np.random.default_rng(seed).permutation(part.sweep.n_runs)[:share]
-        added = _tell(optuna, study, axes, space, part.sweep, rows)
+        added = _tell(optuna, study, axes, space, part.sweep, run_regrets(part.sweep), rows)
         told += added
         leaned += [part.sweep.task] if added else []
     return told, leaned

@@ -183,7 +183,11 @@ def _shares(sweep: Sweep, knob: Knob) -> FloatArray:
     if knob.scale == "category":
         return (parameter.values + 0.5) / len(knob.levels)
     low, high = (math.log(x) if knob.scale == "log" else x for x in (knob.low, knob.high))
-    return (parameter.transformed - low) / (high - low) if low < high else np.full(sweep.n_runs, 0.5)
+    return (
+        (parameter.transformed - low) / (high - low)
+        if low < high
+        else 0.5 + np.sign(parameter.values - knob.low)
+    )
 
 
 def evidence_of(found: Finding | None) -> dict[str, Any]:

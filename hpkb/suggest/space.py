@@ -74,7 +74,7 @@ class Knob:
             text = value if isinstance(value, str) else f"{value:g}"
             return (self.levels.index(text) + 0.5) / len(self.levels) if text in self.levels else math.nan
         if not self.low < self.high:
-            return 0.5
+            return 0.5 + float(np.sign(value - self.low))
         if self.scale == "log":
             floor = self.low / 10  # where an exact 0 stands
             return math.log(max(value, floor) / self.low) / math.log(self.high / self.low)
