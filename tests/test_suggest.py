@@ -60,7 +60,6 @@ def test_a_plackett_burman_design_is_orthogonal(runs: int) -> None:
 
 def test_a_factorial_of_too_few_runs_is_none() -> None:
     assert factorial(4, 4) is None
-    assert factorial(0, 8) is None or factorial(0, 8).signs.shape[1] == 0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -134,7 +133,7 @@ def test_perturbations_change_one_value(advised: Path) -> None:
         assert len(changed) <= 1
 
 
-def test_a_factorial_is_orthogonal_with_what_was_run(advised: Path) -> None:
+def test_a_factorial_leaves_out_the_corners_that_were_run(advised: Path) -> None:
     document = suggested(advised, "alpha", 8, "factorial")
     assert "separate" in document["reason"]
     assert 6 <= len(document["experiments"]) <= 8, "the baseline is a corner, and has been run"
@@ -234,8 +233,6 @@ def test_search_spaces_of_a_recommendation(advised: Path, hpkb: Hpkb) -> None:
     tried: list[dict[str, Any]] = []
     exec(shown["optuna"].stdout, {"train": lambda values: tried.append(values) or 0.0})
     assert len(tried) == 32
-    refused = hpkb("recommend", "--task", "dead", "--format", "optuna", cwd=advised)
-    assert refused.returncode in (0, 1)
 
 
 TRAIN = """
