@@ -139,7 +139,11 @@ def _tried(known: Known, name: str, value: Value, values: Mapping[str, Value]) -
         says = f"its worst value costs at most {lost.high:.2g} of {known.metric}, below the {floor:.2g} that seeds hide"
         return Line((name,), "no matter", says, lost.id)
     optimizer = values.get("optimizer")
-    few = f"too few runs with {optimizer} to tell" if known.find("optimum", name) else "too few runs to tell"
+    few = (
+        f"too few runs with {optimizer} to tell"
+        if known.find("optimum", name)
+        else "no finding speaks of it yet"
+    )
     reason = "the runs do not show that it matters" if curve else few
     return Line((name,), "unknown", reason, curve.id if curve else None)
 
