@@ -7,48 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import NoReturn
 
 import click
 
 import hpkb
+from hpkb.cli_advice import ADVICE
+from hpkb.cli_options import CORRECTIONS, KB, TRACKING, format_option, pairs
 from hpkb.errors import HpkbError, UsageError
-
-if TYPE_CHECKING:
-    from hpkb.kb.knowledge import KnowledgeBase
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-KB = click.option(
-    "--kb", default="hpkb.duckdb", show_default=True, metavar="FILE", help="The knowledge base."
-)
-TRACKING = click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="The MLflow store. Default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db.",
-)
-
-
-CORRECTIONS = click.option(
-    "--corrections",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What the store does not say right: names, tasks, objectives. Default: hpkb.toml where there is one.",
-)
-
-
-def _format(*choices: str) -> Callable[[Command], Command]:
-    """The option --format with these choices."""
-    return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(choices),
-        default="table",
-        show_default=True,
-        help="How to print it; json is one document and nothing else.",
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -150,8 +118,8 @@ def log(
         experiment=address.experiment(experiment),
         task=task,
         run_name=run_name,
-        tags=_pairs(tags, "--tag"),
-        params=_pairs(params, "--param"),
+        tags=pairs(tags, "--tag"),
+        params=pairs(params, "--param"),
         command=command,
         full_metrics=full_metrics,
         durability=durability,
@@ -224,8 +192,8 @@ def import_(
         run_column=run_column,
         seed_column=seed_column,
         objective=objective,
-        mapping=_pairs(mapping, "--map"),
-        fixed=_pairs(fixed, "--fixed"),
+        mapping=pairs(mapping, "--map"),
+        fixed=pairs(fixed, "--fixed"),
     )
     found = open_import(source, layout, curves)
     report = import_table(found.source, Path(kb), found.objective, read(corrections))
@@ -269,7 +237,7 @@ def import_(
 )
 @CORRECTIONS
 @click.option("--dry-run", is_flag=True, help="Say what would be read, and as what; write nothing.")
-@_format("table", "json")
+@format_option("table", "json")
 def analyze(
     tracking_uri: str | None, experiments: tuple[str, ...], kb: str, objective: str | None, handbook: Path,
     miners: tuple[str, ...], engine: str, workers: int | None, seed: int, corrections: Path | None, dry_run: bool,
@@ -302,7 +270,7 @@ def analyze(
 @click.option(
     "--verdict", type=click.Choice(["supported", "rejected", "insufficient"]), help="Only this verdict."
 )
-@_format("table", "json", "csv")
+@format_option("table", "json", "csv")
 def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, format_: str) -> None:
     """Show what was found.
 
@@ -310,7 +278,7 @@ def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, 
     """
     from hpkb import present
 
-    with _open(kb) as base:
+    with hpkb.open(kb) as base:
         click.echo(
             present.findings(base.findings(task=task, miner=miner, verdict=verdict), format_),
             nl=format_ != "csv",
@@ -331,32 +299,8 @@ def explain(miner: str) -> None:
     click.echo(inspect.cleandoc(miners.load(miner).__doc__))
 
 
-@cli.command()
-@KB
-@click.option("--task", metavar="NAME", help="The default of this task. Without it: over all tasks.")
-@click.option(
-    "--given", multiple=True, metavar="NAME=VALUE", help="A value that is already decided; can be repeated."
-)
-@click.option(
-    "--k",
-    type=click.IntRange(1, 16),
-    default=1,
-    show_default=True,
-    help="How many configurations; the first is the default.",
-)
-@_format("table", "json", "yaml", "args")
-def recommend(kb: str, task: str | None, given: tuple[str, ...], k: int, format_: str) -> None:
-    """Print the recommended defaults with their evidence.
-
-    Example: python train.py $(hpkb recommend --task digits --format args)
-    """
-    from hpkb import present
-
-    with _open(kb) as base:
-        document = base.recommend(task=task, given=_pairs(given, "--given"), k=k)
-    if format_ == "args" and document["verdict"] != "recommended":
-        raise HpkbError(f"No default to print: {document['reason']} Try: hpkb recommend --format table")
-    click.echo(present.recommendation(document, format_))
+for advice in ADVICE:
+    cli.add_command(advice)
 
 
 @cli.command()
@@ -442,10 +386,6 @@ def demo(quick: bool, directory: Path, handbook: Path | None, workers: int | Non
     click.echo(present.demo(trained, report))
 
 
-def _open(kb: str) -> KnowledgeBase:
-    return hpkb.open(kb)
-
-
 def _source(option: str | None, kb: Path) -> str | None:
     """The store to read; None where none was named, none is at hand and the knowledge base alone is mined."""
     from hpkb.ship.address import as_meant
@@ -454,13 +394,3 @@ def _source(option: str | None, kb: Path) -> str | None:
     if named or Path("mlflow.db").exists() or not kb.exists():
         return as_meant(named)
     return None
-
-
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"{option} takes NAME=VALUE, not '{text}'.")
-        pairs[name.strip()] = value
-    return pairs

@@ -1,4 +1,4 @@
-"""Findings and recommendations on a terminal or in a pipe: tables, JSON, CSV, YAML, arguments."""
+"""Findings and what an analysis did, on a terminal or in a pipe: tables, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -58,31 +57,7 @@ def findings(found: Sequence[Finding], format_: str) -> str:
         task = "all tasks" if finding.task is None else finding.task
         style = _STYLE[finding.verdict]
         table.add_row(escape(task), f"[{style}]{finding.verdict}[/]", escape(finding.claim))
-    return _text(table)
-
-
-def recommendation(document: dict[str, Any], format_: str) -> str:
-    """Returns a recommendation as a table, JSON, YAML, or the arguments of a training script."""
-    if format_ == "json":
-        return json.dumps(document, indent=1)
-    if format_ == "yaml":
-        values = [c["values"] for c in document["configurations"]]
-        return str(
-            yaml.safe_dump({**document, "configurations": values}, sort_keys=False, allow_unicode=True)
-        ).rstrip()
-    if format_ == "args":
-        return arguments(document["configurations"][0]["values"])
-    return _recommendation_table(document)
-
-
-def arguments(values: dict[str, Any]) -> str:
-    """Returns values as command-line options, spelled as most scripts spell them."""
-    words = []
-    for name, value in values.items():
-        found = lookup(name)
-        option = (found.option if found else "") or name.rpartition(".")[2].replace("_", "-")
-        words += [f"--{option}", _number(value)]
-    return " ".join(words)
+    return text(table)
 
 
 def analysis(report: AnalysisReport, format_: str) -> str:
@@ -111,7 +86,7 @@ def names(report: AnalysisReport) -> list[str]:
     for name, sources in recorded.items():
         table.add_row(escape(name), escape(", ".join(sources)))
     others = sorted({r.name for r in report.readings} - recorded.keys())
-    lines = ["", _text(table)] if known else []
+    lines = ["", text(table)] if known else []
     if others:
         more = f" and {len(others) - _OTHERS} more" if len(others) > _OTHERS else ""
         lines += ["", f"Kept under their own names: {', '.join(others[:_OTHERS])}{more}"]
@@ -171,44 +146,11 @@ def tasks(shown: Sequence[TaskSummary]) -> str:
         if len(shown) > _TASKS
         else []
     )
-    return "\n".join([_text(table), *more])
+    return "\n".join([text(table), *more])
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _recommendation_table(document: dict[str, Any]) -> str:
-    where = "all tasks" if document["task"] is None else document["task"]
-    head = f"{where}, {document['objective']}: {document['verdict']}. {document['reason']}"
-    if not document["configurations"]:
-        return head
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for configuration in document["configurations"]:
-        table.add_column(f"#{configuration['rank']}", justify="right")
-    table.add_column("safe range of #1", justify="right")
-    for name in document["configurations"][0]["values"]:
-        cells = [_number(c["values"].get(name, "")) for c in document["configurations"]]
-        plateau = document["configurations"][0]["plateau"].get(name)
-        table.add_row(
-            escape(name),
-            *map(escape, cells),
-            f"{_number(plateau[0])} to {_number(plateau[1])}" if plateau else "",
-        )
-    regrets = [c["held_out_regret"] for c in document["configurations"]]
-    table.add_row("held-out regret", *(f"{r['mean']:.2f}" for r in regrets), "0 best, 1 median of the pool")
-    table.add_row("  interval", *(f"{r['low']:.2f} to {r['high']:.2f}" for r in regrets), "")
-    table.add_row("  worst", *(f"{r['worst']:.2f}" for r in regrets), escape(regrets[0]["worst_task"]))
-    table.add_row(
-        "worth random trials", *(str(c["worth_random_trials"]) for c in document["configurations"]), ""
-    )
-    rules = [f"{rule['hyperparameter']} = {rule['formula']}" for rule in document["rules"]]
-    return "\n".join([head, _text(table), *rules])
-
-
-def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _csv(found: Sequence[Finding]) -> str:
@@ -221,8 +163,8 @@ def _csv(found: Sequence[Finding]) -> str:
     return out.getvalue()
 
 
-def _text(table: Table) -> str:
-    """The table as text: coloured and as wide as the terminal, or plain and unwrapped for a pipe."""
+def text(table: Table) -> str:
+    """Returns the table as text: coloured and as wide as the terminal, or plain and unwrapped for a pipe."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=400, color_system=None)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +16,9 @@ import pyarrow as pa
 from hpkb.findings import Finding
 from hpkb.kb.staging import registered
 from hpkb.kb.store import connect, transaction
+
+if TYPE_CHECKING:
+    from hpkb.recommend.answer import Recommendation
 
 _TUPLES = ("hyperparameters", "caveats", "run_ids")
 
@@ -86,16 +89,35 @@ class KnowledgeBase:
         return dict(json.loads(rows[0][0])) if rows else None
 
     def recommend(
-        self, task: str | None = None, given: Mapping[str, Any] | None = None, k: int = 1
-    ) -> dict[str, Any]:
+        self, task: str | None = None, given: Mapping[str, Any] | None = None, k: int = 1, like: str | None = None
+    ) -> Recommendation:
         """Returns the recommended configurations for a task, or over all tasks, as the JSON of the contract.
 
-        What the last analysis found is returned as it is; only with `given` values is a choice made anew. Raises
-        KnowledgeBaseError for a task that is not known.
+        `.hyperparameters` of it are the values of the first, ready for a script; `like` is for a new task that
+        resembles a known one. What the last analysis found is returned as it is; only with `given` values, with `like`
+        or for a task of a few runs is a choice made anew. Raises KnowledgeBaseError for a task that is not known.
         """
         from hpkb.recommend.answer import answer
 
-        return answer(self, task, given or {}, k)
+        return answer(self, task, given or {}, k, like)
+
+    def suggest(self, task: str | None = None, n: int = 8, design: str = "auto", seed: int = 0) -> dict[str, Any]:
+        """Returns the next n experiments on a task, and what each would settle: `[e["values"] for e in
+        kb.suggest("digits")["experiments"]]`. `design` is auto, perturb, factorial or bayes (see
+        `hpkb.suggest.plan.suggest`, also for what it raises).
+        """
+        from hpkb.suggest.plan import suggest
+
+        return suggest(self, task, n, design, seed)
+
+    def check(self, values: Mapping[str, Any], task: str | None = None) -> dict[str, Any]:
+        """Returns what speaks for and against a configuration: `kb.check({"lr": 3e-4})["verdict"]`. Names are read as
+        those of any store; see `hpkb.suggest.check.check`, also for what it raises.
+        """
+        from hpkb.suggest.check import check
+        from hpkb.suggest.configuration import canonical_values
+
+        return check(self, canonical_values(values), task)
 
     def save_default(self, task: str | None, verdict: str, document: Mapping[str, Any]) -> None:
         """Keeps the recommendation for a task, or over all tasks, in place of the one before."""
