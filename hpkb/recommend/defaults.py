@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
 from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
+from hpkb.recommend.scale_rules import scale_rules
 from hpkb.recommend.task_model import TaskModel, forest
 from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
@@ -53,6 +54,8 @@ def recommend(
             "insufficient",
             "The regret of a configuration cannot be predicted from the others: noise.",
         )
+    if task is None:
+        document["rules"] = [rule.document() for rule in scale_rules(chosen)]
     return document | {"configurations": configurations, "verdict": verdict, "reason": reason}
 
 
