@@ -1,10 +1,9 @@
-"""The default of each task and of all tasks, chosen on forests and tested where it was not derived.
+"""The default of each task and of all tasks, chosen on surrogates and tested where it was not derived.
 
-Over all tasks: every task gets a forest that predicts normalised regret from its hyperparameters; the default is the
-observed configuration with the smallest mean prediction over the tasks, and a list of k is filled greedily (the best of
-the list so far, at least 1 - 1/e as good as the best list of that length, since expected best-of-k is submodular). The
-test leaves one task out at a time, chooses on the others, and looks up the regret that was *measured* on the task left
-out; only where that task never ran the configuration is its own forest asked.
+Over all tasks: one process over all of them says what an unseen task may be like (`population`); the default has the
+least regret on average over draws of it, and a list of k is filled greedily (`choice`). The test leaves one task out at
+a time, chooses on the others, and looks up the regret that was *measured* on the task left out; only where that task
+never ran the configuration is its own forest asked.
 
 For one task: the test splits its configurations in two, chooses on one half and measures on the other.
 """
@@ -19,6 +18,7 @@ from scipy.stats import spearmanr
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
+from hpkb.recommend.choice import choose, unrelated
 from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
 from hpkb.recommend.scale_rules import scale_rules
 from hpkb.recommend.task_model import TaskModel, forest
@@ -27,6 +27,8 @@ from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 FEWEST_TASKS = 3
 FEWEST_CONFIGURATIONS = 16
 LEVEL = 0.01  # of the test that a task's default rests on more than noise
+MIXED = 2_000  # configurations beside those that were tried, where tasks tried different ones
+FOLDS = 12  # of the test over tasks
 TOLERANCE = 0.1  # regret that a safe range may give away
 
 
@@ -47,7 +49,10 @@ def recommend(
     reason = _too_little(chosen, task)
     if reason:
         return document | {"verdict": "insufficient", "reason": reason}
-    configurations = _for_task(chosen[0], given, k, seed) if task else _over_tasks(chosen, given, k, seed)
+    if task:
+        configurations = _for_task(chosen[0], given, k, seed)
+    else:
+        configurations, document["set_aside"] = _over_tasks(chosen, given, k, seed)
     verdict, reason = _verdict(configurations[0]["held_out_regret"], task)
     if task and verdict == "recommended" and _predictability(chosen[0], seed) > LEVEL:
         verdict, reason = (
@@ -98,18 +103,19 @@ def _verdict(regret: Mapping[str, Any], task: str | None) -> tuple[str, str]:
 
 def _over_tasks(
     sweeps: Sequence[Sweep], given: Mapping[str, Value], k: int, seed: int
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The configurations, and the names of the tasks that were set aside in choosing them."""
     usable = [s for s in sweeps if not _too_little([s], s.task)]
     names = _shared_names(usable)
     models = [TaskModel.fit(s, names, seed) for s in usable]
-    pool = _with_given(candidates.observed(usable, names), given)
-    predicted = np.stack([model.predict(pool) for model in models])
-    picks = _portfolio(predicted, k)
-    regrets, measured = _leave_one_out(models, pool, predicted, len(picks))
+    apart = unrelated(models)
+    pool = _with_given(_pool(usable, names, seed), given)
+    picks = choose([m for i, m in enumerate(models) if i not in apart], pool, k, seed)
+    regrets, measured = _leave_one_out(models, pool, len(picks), seed)
     lists = np.minimum.accumulate(regrets, axis=1)
     pools = [model.regrets for model in models]
     tasks = [model.sweep.task for model in models]
-    return [
+    configurations = [
         {
             "rank": rank + 1,
             "values": pool[pick],
@@ -120,6 +126,15 @@ def _over_tasks(
         }
         for rank, pick in enumerate(picks)
     ]
+    return configurations, [tasks[i] for i in apart]
+
+
+def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict[str, Value]]:
+    """What was tried; where tasks seldom tried the same, so that little is measured anyway, also what mixes it."""
+    tried = candidates.observed(sweeps, names)
+    if len(tried) > 0.7 * sum(s.n_configurations for s in sweeps):
+        return [*tried, *candidates.recombined(tried, MIXED, seed)]
+    return tried
 
 
 def _shared_names(sweeps: Sequence[Sweep]) -> list[str]:
@@ -143,29 +158,21 @@ def _with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> lis
     return agreeing if len(agreeing) >= 8 else [{**c, **given} for c in pool]
 
 
-def _portfolio(predicted: FloatArray, k: int) -> list[int]:
-    """Greedy list: each next configuration lowers the mean over tasks of the best regret so far the most."""
-    best = np.full(predicted.shape[0], np.inf)
-    picks: list[int] = []
-    for _ in range(min(k, predicted.shape[1])):
-        gain = np.minimum(best[:, None], predicted).mean(axis=0)
-        gain[picks] = np.inf
-        picks.append(int(gain.argmin()))
-        best = np.minimum(best, predicted[:, picks[-1]])
-    return picks
-
-
 def _leave_one_out(
-    models: Sequence[TaskModel], pool: Sequence[Configuration], predicted: FloatArray, k: int
+    models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, seed: int
 ) -> tuple[FloatArray, list[float]]:
     """The regret on each task of the first k picks made from the other tasks, (tasks, k), and for each place in the
-    list the share of tasks on which it was measured.
+    list the share of tasks on which it was measured. Beyond `FOLDS` tasks several are left out at a time.
     """
     regrets, measured = np.empty((len(models), k)), np.empty((len(models), k))
-    for left_out, model in enumerate(models):
-        for rank, pick in enumerate(_portfolio(np.delete(predicted, left_out, axis=0), k)):
-            regrets[left_out, rank] = model.outcome(pool[pick])
-            measured[left_out, rank] = candidates.key(pool[pick]) in model.measured
+    for fold in np.array_split(np.arange(len(models)), min(FOLDS, len(models))):
+        others = [m for i, m in enumerate(models) if i not in fold]
+        apart = unrelated(others)
+        picks = choose([m for i, m in enumerate(others) if i not in apart], pool, k, seed)
+        for left_out in fold:
+            for rank, pick in enumerate(picks):
+                regrets[left_out, rank] = models[left_out].outcome(pool[pick])
+                measured[left_out, rank] = candidates.key(pool[pick]) in models[left_out].measured
     return regrets, [float(share) for share in measured.mean(axis=0)]
 
 

@@ -171,7 +171,7 @@ def _slope_variances(rows: Sequence[tuple[int, tuple[float, float]]]) -> list[fl
 
 def _paule_mandel(design: FloatArray, y: FloatArray, variance: FloatArray) -> float:
     """The variance between tasks at which the weighted residuals are as large as their degrees of freedom."""
-    freedom = y.size - design.shape[1]
+    freedom = int(y.size - design.shape[1])
     if freedom < 1:
         return 0.0
 
@@ -179,15 +179,16 @@ def _paule_mandel(design: FloatArray, y: FloatArray, variance: FloatArray) -> fl
         root = 1 / np.sqrt(variance + between)
         scaled, target = design * root[:, None], y * root
         left = target - scaled @ np.linalg.lstsq(scaled, target, rcond=None)[0]
-        return float(left @ left) - freedom
+        return float(np.sum(left**2)) - freedom
 
     if excess(0.0) <= 0:
         return 0.0
-    low, high = 0.0, float(np.var(y)) * y.size + float(variance.max())
+    low: float = 0.0
+    high: float = float(np.var(y)) * y.size + float(variance.max())
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return float((low + high) / 2)
+    return (low + high) / 2
 
 
 def _held_out(optima: Sequence[Optimum]) -> tuple[float, float]:
