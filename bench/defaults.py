@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
 from hpkb.recommend import candidates
-from hpkb.recommend.choice import choose, unrelated
+from hpkb.recommend.choice import choose, related
 from hpkb.recommend.regret import best_of_random, on_regret
 from hpkb.recommend.task_model import TaskModel, measured_regrets
 
@@ -31,14 +31,14 @@ def one_draw(sweeps, known, truths, names, rng):
     """Returns the measured regret of each place in each method's list on each held-out task: {method: (tasks, 4)}."""
     samples = [sample(s, min(known, s.n_configurations), rng) for s in sweeps]
     models = [TaskModel.fit(s, names, 0) for s in samples]
+    which = related(models)
     tables = peer_tables(samples, models, names)
     design = candidates.observed(sweeps, names) if len(truths[0]) <= DESIGN else None
     outcomes = {method: [] for method in ("hpkb", *PEERS)}
     for left_out, true in enumerate(truths):
-        others = [m for i, m in enumerate(models) if i != left_out]
-        apart = unrelated(others)
+        others = which([i for i in range(len(models)) if i != left_out])
         pool = [c for c in design or drawn(sweeps[left_out], names, rng) if candidates.key(c) in true]
-        picks = choose([m for i, m in enumerate(others) if i not in apart], pool, 4, 0)
+        picks = choose([models[i] for i in others], pool, 4, 0)
         outcomes["hpkb"].append([true[candidates.key(pool[p])] for p in picks])
         keep = [i for i, key in enumerate(tables[0]) if key in true]
         for method, choice in PEERS.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -44,23 +44,33 @@ def portfolio(regrets: FloatArray, k: int) -> list[int]:
     return picks
 
 
-def unrelated(models: Sequence[TaskModel]) -> list[int]:
-    """Returns the numbers of the tasks whose outcomes the others do not predict, or predict the wrong way round.
+def related(models: Sequence[TaskModel]) -> Callable[[Sequence[int]], list[int]]:
+    """Returns a function that gives those of some tasks, by number, that the others among them predict.
 
     The mean of the others' forests against what the task measured, Spearman, one-sided. Where that would set more
-    than a third of the tasks aside, the tasks differ and none of them misleads: none is returned.
+    than a third of the tasks aside, the tasks differ and none of them misleads: all are given.
     """
-    if len(models) < FEWEST_RELATED:
-        return []
-    found = [i for i in range(len(models)) if _is_unrelated(models, i)]
-    return found if 3 * len(found) <= len(models) else []
+    predicted = [_everywhere(models, model) for model in models]
+
+    def of(numbers: Sequence[int]) -> list[int]:
+        if len(numbers) < FEWEST_RELATED:
+            return list(numbers)
+        kept = [i for i in numbers if _agrees(models[i], predicted[i][[j for j in numbers if j != i]])]
+        return kept if 3 * (len(numbers) - len(kept)) <= len(numbers) else list(numbers)
+
+    return of
 
 
-def _is_unrelated(models: Sequence[TaskModel], number: int) -> bool:
-    model = models[number]
-    names = [h.name for h in model.sweep.hyperparameters]
-    asked = [candidates.read(model.sweep, row, names) for row in candidates.first_rows(model.sweep)]
-    predicted = np.mean([m.predict(asked) for i, m in enumerate(models) if i != number], axis=0)
-    if len(asked) < FEWEST_CONFIGURATIONS or np.ptp(predicted) == 0 or np.ptp(model.regrets) == 0:
-        return False
-    return bool(spearmanr(predicted, model.regrets, alternative="greater").pvalue > LEVEL)
+def _everywhere(models: Sequence[TaskModel], asked: TaskModel) -> FloatArray:
+    """What every task's forest predicts for the configurations of one task, (tasks, configurations)."""
+    names = [h.name for h in asked.sweep.hyperparameters]
+    configurations = [candidates.read(asked.sweep, row, names) for row in candidates.first_rows(asked.sweep)]
+    return np.stack([model.predict(configurations) for model in models])
+
+
+def _agrees(model: TaskModel, predicted: FloatArray) -> bool:
+    """Whether the others' predictions (tasks, configurations) do not fail to tell the task's outcomes."""
+    mean, measured = predicted.mean(axis=0), model.regrets
+    if measured.size < FEWEST_CONFIGURATIONS or np.ptp(mean) == 0 or np.ptp(measured) == 0:
+        return True
+    return bool(spearmanr(mean, measured, alternative="greater").pvalue <= LEVEL)

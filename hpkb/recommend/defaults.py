@@ -10,7 +10,7 @@ For one task: the test splits its configurations in two, chooses on one half and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
-from hpkb.recommend.choice import choose, unrelated
+from hpkb.recommend.choice import choose, related
 from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
 from hpkb.recommend.scale_rules import scale_rules
 from hpkb.recommend.search_space import search_space
@@ -123,10 +123,11 @@ def _over_tasks(
     usable = [s for s in sweeps if not _too_little([s], s.task)]
     names = _shared_names(usable)
     models = [TaskModel.fit(s, names, seed) for s in usable]
-    apart = unrelated(models)
+    which = related(models)
+    used = which(range(len(models)))
     pool = _with_given(_pool(usable, names, seed), given)
-    picks = choose([m for i, m in enumerate(models) if i not in apart], pool, k, seed)
-    regrets, measured = _leave_one_out(models, pool, len(picks), seed)
+    picks = choose([models[i] for i in used], pool, k, seed)
+    regrets, measured = _leave_one_out(models, which, pool, len(picks), seed)
     lists = np.minimum.accumulate(regrets, axis=1)
     without = [model.without([pool[pick] for pick in picks]) for model in models]
     pools = [model.regrets for model in models]
@@ -142,7 +143,7 @@ def _over_tasks(
         }
         for rank, pick in enumerate(picks)
     ]
-    return configurations, [tasks[i] for i in apart]
+    return configurations, [task for i, task in enumerate(tasks) if i not in used]
 
 
 def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict[str, Value]]:
@@ -175,16 +176,17 @@ def _with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> lis
 
 
 def _leave_one_out(
-    models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, seed: int
+    models: Sequence[TaskModel], which: Callable[[Sequence[int]], list[int]], pool: Sequence[Configuration], k: int,
+    seed: int,
 ) -> tuple[FloatArray, list[float]]:
     """The regret on each task of the first k picks made from the other tasks, (tasks, k), and for each place in the
-    list the share of tasks on which it was measured. Beyond `FOLDS` tasks several are left out at a time.
+    list the share of tasks on which it was measured. Beyond `FOLDS` tasks several are left out at a time; `which` of
+    the others are used is told without them.
     """
     regrets, measured = np.empty((len(models), k)), np.empty((len(models), k))
     for fold in np.array_split(np.arange(len(models)), min(FOLDS, len(models))):
-        others = [m for i, m in enumerate(models) if i not in fold]
-        apart = unrelated(others)
-        picks = choose([m for i, m in enumerate(others) if i not in apart], pool, k, seed)
+        others = which([i for i in range(len(models)) if i not in fold])
+        picks = choose([models[i] for i in others], pool, k, seed)
         for left_out in fold:
             for rank, pick in enumerate(picks):
                 regrets[left_out, rank] = models[left_out].outcome(pool[pick])
