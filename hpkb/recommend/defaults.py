@@ -278,16 +278,21 @@ def _plateaus(
     The models `without` it have not seen the default: forests fit its own runs so well that every range would be a
     point.
     """
-    ranges: dict[str, list[float]] = {}
+    grids: dict[str, FloatArray] = {}
     for name, value in default.items():
-        grid = candidates.numeric_grid([m.sweep for m in without], name)
-        if name in given or isinstance(value, str) or grid.size == 0:
-            continue
-        varied = [{**default, name: float(v)} for v in grid]
-        regret = np.mean([model.predict([*varied, default]) for model in without], axis=0)
-        good = regret[:-1] <= regret[-1] + TOLERANCE
-        low, high = _around(good, int(np.abs(grid - value).argmin()))
-        ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
+        if name not in given and not isinstance(value, str):
+            grids[name] = candidates.numeric_grid([m.sweep for m in without], name)
+    varied = [{**default, name: float(v)} for name, grid in grids.items() for v in grid]
+    regret = np.mean([model.predict([*varied, default]) for model in without], axis=0)  # once: forests are slow to ask
+    ranges: dict[str, list[float]] = {}
+    start = 0
+    for name, grid in grids.items():
+        if grid.size:
+            good = regret[start : start + grid.size] <= regret[-1] + TOLERANCE
+            start += grid.size
+            value = float(default[name])
+            low, high = _around(good, int(np.abs(grid - value).argmin()))
+            ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
     return ranges
 
 

@@ -80,7 +80,7 @@ class Space:
             numbers = np.log(np.maximum(numbers, np.exp(self.low[name])))
         spread = max(self.high[name] - self.low[name], 1e-12)
         placed = np.where(absent, 0.5, np.clip((numbers - self.low[name]) / spread, -0.02, 1.02))
-        return [placed, ABSENT * absent] if absent.any() else [placed, np.zeros(placed.size)]
+        return [placed, ABSENT * absent]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def forest(sweep: Sweep, regrets: FloatArray, seed: int, most: int | None = None
     """Returns a forest fitted to the regrets of the sweep's runs, (runs,), or to `most` of them drawn at random.
 
     Extremely randomised trees (Geurts et al. 2006): their thresholds are drawn at random, so a hundred of them are
-    smooth between the runs, where the default of another task lies. `bench/defaults.py` measures what it yields.
+    smooth between the runs, where the default of another task lies.
     """
     rows = candidates.features(sweep.hyperparameters, candidates.placed(sweep))
     if most is not None and len(rows) > most:
@@ -60,11 +60,15 @@ class TaskModel:
 
     def without(self, configurations: Sequence[Configuration]) -> TaskModel:
         """The model refitted as if the task had never run these configurations; itself where it has run none."""
-        rows = candidates.first_rows(self.sweep)
-        same = np.zeros(len(rows), dtype=np.bool_)
+        keys: dict[tuple[str, ...], list[Key]] = {}
+        same = np.zeros(self.sweep.n_configurations, dtype=np.bool_)
         for asked in configurations:
-            key, names = candidates.key(asked), list(asked)
-            same |= np.array([candidates.key(candidates.read(self.sweep, row, names)) == key for row in rows])
+            names = tuple(sorted(asked))
+            if names not in keys:
+                rows = candidates.first_rows(self.sweep)
+                keys[names] = [candidates.key(candidates.read(self.sweep, row, names)) for row in rows]
+            wanted = candidates.key(asked)
+            same |= np.array([key == wanted for key in keys[names]])
         others = ~same[self.sweep.configuration]
         if others.all() or not others.any():
             return self
