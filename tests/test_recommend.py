@@ -1,5 +1,7 @@
 """Defaults: planted optima are found, tested where they were not derived, and not invented where little is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,43 @@ def test_the_list_is_never_worse_than_its_first() -> None:
 def test_tasks_that_disagree_get_no_common_default() -> None:
     sweeps = [sweep(f"t{i}", best=best, seed=i) for i, best in enumerate((-9.0, -1.8, -9.0, -1.8))]
     assert recommend(sweeps)["verdict"] == "insufficient"
+
+
+@pytest.mark.parametrize("how", ["shuffled", "reversed"])
+def test_a_misleading_task_is_named_and_moves_nothing(how: str) -> None:
+    honest = [sweep(f"t{i}", best=-6.0 + 0.2 * i, seed=i) for i in range(6)]
+    y = honest[2].y
+    wrong = -y if how == "reversed" else np.random.default_rng(3).permutation(y)
+    misleading = replace(honest[2], task="wrong", y=wrong, infeasible=~np.isfinite(wrong))
+    without, with_it = recommend(honest)["configurations"][0], recommend([*honest, misleading])
+    low, high = without["plateau"]["learning_rate"]
+    assert low <= with_it["configurations"][0]["values"]["learning_rate"] <= high
+    assert with_it["configurations"][0]["values"]["optimizer"] == without["values"]["optimizer"]
+    assert with_it["set_aside"] == ["wrong"]
+    assert "wrong" in with_it["configurations"][0]["held_out_regret"]["by_task"]  # set aside, not hidden
+
+
+def test_honest_tasks_are_not_set_aside() -> None:
+    assert recommend([sweep(f"t{i}", best=-6.0 + 0.2 * i, seed=i) for i in range(6)])["set_aside"] == []
+
+
+def test_where_no_constant_transfers_there_is_a_range_to_search() -> None:
+    sweeps = [sweep(f"t{i}", best=best, seed=i) for i, best in enumerate((-9.0, -7.5, -6.0, -3.5, -2.0, -1.8))]
+    document = recommend(sweeps)
+    assert document["verdict"] == "insufficient"
+    assert document["reason"].startswith("No constant transfers") or "median" in document["reason"]
+    space = document["search_space"]["learning_rate"]
+    assert space["scale"] == "log"
+    assert np.log(space["low"]) < -7.0
+    assert np.log(space["high"]) > -3.0
+    assert "AdamW" in document["search_space"]["optimizer"]["levels"]
+
+
+def test_five_runs_of_one_hyperparameter_on_one_task_make_no_default() -> None:
+    runs = sweep("t", n=5)
+    document = recommend([replace(runs, hyperparameters=runs.hyperparameters[:1])], "t")
+    assert document["verdict"] == "insufficient"
+    assert document["configurations"] == []
 
 
 def test_noise_gets_no_default() -> None:

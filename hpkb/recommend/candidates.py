@@ -28,6 +28,23 @@ def observed(sweeps: Sequence[Sweep], names: Sequence[str]) -> list[dict[str, Va
     return sorted(chosen, key=lambda c: str(key(c)))
 
 
+def recombined(configurations: Sequence[Configuration], n: int, seed: int) -> list[dict[str, Value]]:
+    """Returns up to n more configurations whose every value was tried, drawn value by value, in a fixed order.
+
+    Each value comes from a configuration drawn at random; those that are among the given ones are left out.
+    """
+    rng = np.random.default_rng([seed, 6])
+    known = {key(c) for c in configurations}
+    names = sorted({name for c in configurations for name in c})
+    found: dict[Key, dict[str, Value]] = {}
+    for sources in rng.integers(len(configurations), size=(n, len(names))):
+        drawn = {name: configurations[i] for name, i in zip(names, sources, strict=True)}
+        configuration = {name: c[name] for name, c in drawn.items() if name in c}
+        if key(configuration) not in known:
+            found.setdefault(key(configuration), configuration)
+    return list(found.values())
+
+
 def read(sweep: Sweep, row: int, names: Sequence[str]) -> dict[str, Value]:
     """Returns the configuration of one run of a sweep."""
     values: dict[str, Value] = {}

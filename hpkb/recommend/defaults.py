@@ -1,17 +1,16 @@
-"""The default of each task and of all tasks, chosen on forests and tested where it was not derived.
+"""The default of each task and of all tasks, chosen on surrogates and tested where it was not derived.
 
-Over all tasks: every task gets a forest that predicts normalised regret from its hyperparameters; the default is the
-observed configuration with the smallest mean prediction over the tasks, and a list of k is filled greedily (the best of
-the list so far, at least 1 - 1/e as good as the best list of that length, since expected best-of-k is submodular). The
-test leaves one task out at a time, chooses on the others, and looks up the regret that was *measured* on the task left
-out; only where that task never ran the configuration is its own forest asked.
+Over all tasks: one process over all of them says what an unseen task may be like (`population`); the default has the
+least regret on average over draws of it, and a list of k is filled greedily (`choice`). The test leaves one task out at
+a time, chooses on the others, and looks up the regret that was *measured* on the task left out; only where that task
+never ran the configuration is its own forest asked.
 
 For one task: the test splits its configurations in two, chooses on one half and measures on the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,20 @@ from scipy.stats import spearmanr
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
+from hpkb.recommend.choice import choose, related
 from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
-from hpkb.recommend.task_model import TaskModel, forest
+from hpkb.recommend.scale_rules import scale_rules
+from hpkb.recommend.search_space import search_space
+from hpkb.recommend.task_model import REFITTED, TaskModel, forest
 from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
 FEWEST_TASKS = 3
 FEWEST_CONFIGURATIONS = 16
+FEWEST_TRIALS = 5  # random trials that a default which fails on one task is worth, for it to be one nevertheless
+DRAWS, MANY, DRAWS_OF_MANY = 5, 500, 2  # cuts of a task's configurations in two; fewer where there are many
 LEVEL = 0.01  # of the test that a task's default rests on more than noise
+MIXED = 2_000  # configurations beside those that were tried, where tasks tried different ones
+FOLDS = 12  # of the test over tasks
 TOLERANCE = 0.1  # regret that a safe range may give away
 
 
@@ -46,13 +52,21 @@ def recommend(
     reason = _too_little(chosen, task)
     if reason:
         return document | {"verdict": "insufficient", "reason": reason}
-    configurations = _for_task(chosen[0], given, k, seed) if task else _over_tasks(chosen, given, k, seed)
-    verdict, reason = _verdict(configurations[0]["held_out_regret"], task)
-    if task and verdict == "recommended" and _predictability(chosen[0], seed) > LEVEL:
+    p_value = 0.0
+    if task:
+        configurations, p_value = _for_task(chosen[0], given, k, seed)
+    else:
+        configurations, document["set_aside"] = _over_tasks(chosen, given, k, seed)
+    verdict, reason = _verdict(configurations[0], task, document.get("set_aside", ()))
+    if verdict == "recommended" and p_value > LEVEL:
         verdict, reason = (
             "insufficient",
             "The regret of a configuration cannot be predicted from the others: noise.",
         )
+    names = [name for name in configurations[0]["values"] if name not in given]
+    document["search_space"] = search_space(chosen, names)
+    if task is None:
+        document["rules"] = [rule.document() for rule in scale_rules(chosen)]
     return document | {"configurations": configurations, "verdict": verdict, "reason": reason}
 
 
@@ -79,15 +93,24 @@ def _too_little(sweeps: Sequence[Sweep], task: str | None) -> str:
     return ""
 
 
-def _verdict(regret: Mapping[str, Any], task: str | None) -> tuple[str, str]:
+def _verdict(default: Mapping[str, Any], task: str | None, apart: Collection[str]) -> tuple[str, str]:
+    regret, trials = default["held_out_regret"], default["worth_random_trials"]
     where = (
         "on tasks that it was not derived from"
         if task is None
         else "on configurations that it was not chosen from"
     )
-    if regret["high"] < 1.0:
-        return "recommended", f"Better than the median configuration {where}."
-    return "insufficient", f"Not shown to be better than the median configuration {where}."
+    if regret["high"] >= 1.0:
+        return "insufficient", f"Not shown to be better than the median configuration {where}."
+    if task is None:
+        worst = max((r, name) for name, r in regret["by_task"].items() if name not in apart)
+        if worst[0] >= 1.0 and trials < FEWEST_TRIALS:
+            return "insufficient", (
+                f"No constant transfers: chosen on the other tasks it has regret {worst[0]:.2f} on {worst[1]}, no "
+                f"better than the median configuration there, and over all tasks it is worth {trials} random "
+                f"trial{'s' if trials > 1 else ''}. Search the ranges of `search_space` on each task instead."
+            )
+    return "recommended", f"Better than the median configuration {where}."
 
 
 # Over all tasks
@@ -95,28 +118,40 @@ def _verdict(regret: Mapping[str, Any], task: str | None) -> tuple[str, str]:
 
 def _over_tasks(
     sweeps: Sequence[Sweep], given: Mapping[str, Value], k: int, seed: int
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The configurations, and the names of the tasks that were set aside in choosing them."""
     usable = [s for s in sweeps if not _too_little([s], s.task)]
     names = _shared_names(usable)
     models = [TaskModel.fit(s, names, seed) for s in usable]
-    pool = _with_given(candidates.observed(usable, names), given)
-    predicted = np.stack([model.predict(pool) for model in models])
-    picks = _portfolio(predicted, k)
-    regrets, measured = _leave_one_out(models, pool, predicted, len(picks))
+    which = related(models)
+    used = which(range(len(models)))
+    pool = _with_given(_pool(usable, names, seed), given)
+    picks = choose([models[i] for i in used], pool, k, seed)
+    regrets, measured = _leave_one_out(models, which, pool, len(picks), seed)
     lists = np.minimum.accumulate(regrets, axis=1)
+    without = [model.without([pool[pick] for pick in picks]) for model in models]
     pools = [model.regrets for model in models]
     tasks = [model.sweep.task for model in models]
-    return [
+    configurations = [
         {
             "rank": rank + 1,
             "values": pool[pick],
-            "plateau": _plateaus(models, pool[pick], given),
+            "plateau": _plateaus(without, pool[pick], given),
             "held_out_regret": _regret_summary(regrets[:, rank], tasks) | {"measured_share": measured[rank]},
             "list_held_out_regret": _regret_summary(lists[:, rank], tasks),
             "worth_random_trials": worth_random_trials(float(regrets[:, rank].mean()), pools),
         }
         for rank, pick in enumerate(picks)
     ]
+    return configurations, [task for i, task in enumerate(tasks) if i not in used]
+
+
+def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict[str, Value]]:
+    """What was tried; where tasks seldom tried the same, so that little is measured anyway, also what mixes it."""
+    tried = candidates.observed(sweeps, names)
+    if len(tried) > 0.7 * sum(s.n_configurations for s in sweeps):
+        return [*tried, *candidates.recombined(tried, MIXED, seed)]
+    return tried
 
 
 def _shared_names(sweeps: Sequence[Sweep]) -> list[str]:
@@ -140,29 +175,22 @@ def _with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> lis
     return agreeing if len(agreeing) >= 8 else [{**c, **given} for c in pool]
 
 
-def _portfolio(predicted: FloatArray, k: int) -> list[int]:
-    """Greedy list: each next configuration lowers the mean over tasks of the best regret so far the most."""
-    best = np.full(predicted.shape[0], np.inf)
-    picks: list[int] = []
-    for _ in range(min(k, predicted.shape[1])):
-        gain = np.minimum(best[:, None], predicted).mean(axis=0)
-        gain[picks] = np.inf
-        picks.append(int(gain.argmin()))
-        best = np.minimum(best, predicted[:, picks[-1]])
-    return picks
-
-
 def _leave_one_out(
-    models: Sequence[TaskModel], pool: Sequence[Configuration], predicted: FloatArray, k: int
+    models: Sequence[TaskModel], which: Callable[[Sequence[int]], list[int]], pool: Sequence[Configuration], k: int,
+    seed: int,
 ) -> tuple[FloatArray, list[float]]:
     """The regret on each task of the first k picks made from the other tasks, (tasks, k), and for each place in the
-    list the share of tasks on which it was measured.
+    list the share of tasks on which it was measured. Beyond `FOLDS` tasks several are left out at a time; `which` of
+    the others are used is told without them.
     """
     regrets, measured = np.empty((len(models), k)), np.empty((len(models), k))
-    for left_out, model in enumerate(models):
-        for rank, pick in enumerate(_portfolio(np.delete(predicted, left_out, axis=0), k)):
-            regrets[left_out, rank] = model.outcome(pool[pick])
-            measured[left_out, rank] = candidates.key(pool[pick]) in model.measured
+    for fold in np.array_split(np.arange(len(models)), min(FOLDS, len(models))):
+        others = which([i for i in range(len(models)) if i not in fold])
+        picks = choose([models[i] for i in others], pool, k, seed)
+        for left_out in fold:
+            for rank, pick in enumerate(picks):
+                regrets[left_out, rank] = models[left_out].outcome(pool[pick])
+                measured[left_out, rank] = candidates.key(pool[pick]) in models[left_out].measured
     return regrets, [float(share) for share in measured.mean(axis=0)]
 
 
@@ -178,23 +206,28 @@ def _regret_summary(regrets: FloatArray, tasks: Sequence[str]) -> dict[str, Any]
 # Within one task
 
 
-def _for_task(sweep: Sweep, given: Mapping[str, Value], k: int, seed: int) -> list[dict[str, Any]]:
+def _for_task(
+    sweep: Sweep, given: Mapping[str, Value], k: int, seed: int
+) -> tuple[list[dict[str, Any]], float]:
+    """The configurations, and the p-value of "forests predict configurations that they have not seen"."""
     names = [h.name for h in sweep.hyperparameters]
     model = TaskModel.fit(sweep, names, seed)
     pool = _with_given(candidates.observed([sweep], names), given)
     k = min(k, sweep.n_configurations // 2)  # no more than one half of the test holds
     picks = [int(i) for i in np.argsort(model.predict(pool), kind="stable")[:k]]
-    outcomes = _split_half(sweep, seed, len(picks))
-    return [
+    outcomes, p_value = _split_half(sweep, seed, len(picks))
+    without = [model.without([pool[pick] for pick in picks])]
+    configurations = [
         {
             "rank": rank + 1,
             "values": pool[pick],
-            "plateau": _plateaus([model], pool[pick], given),
+            "plateau": _plateaus(without, pool[pick], given),
             "held_out_regret": _split_summary(outcomes[:, rank], sweep.task),
             "worth_random_trials": worth_random_trials(float(outcomes[:, rank].mean()), [model.regrets]),
         }
         for rank, pick in enumerate(picks)
     ]
+    return configurations, p_value
 
 
 def _split_summary(regrets: FloatArray, task: str) -> dict[str, Any]:
@@ -204,65 +237,62 @@ def _split_summary(regrets: FloatArray, task: str) -> dict[str, Any]:
     return summary | {"worst_task": task, "tasks": 1, "splits": int(regrets.size)}
 
 
-def _split_half(sweep: Sweep, seed: int, k: int, draws: int = 5) -> FloatArray:
-    """Regrets measured on one half of the configurations for the first k choices of the other half's forest there.
+def _split_half(sweep: Sweep, seed: int, k: int) -> tuple[FloatArray, float]:
+    """Regrets measured on one half of the configurations for the first k choices of the other half's forest there, and
+    the p-value of "such forests predict": Spearman's correlation over the first cut, one-sided.
 
     (2 · draws, k): each draw cuts the configurations in two and uses either half to choose.
     """
     rng = np.random.default_rng(seed)
     regrets, results = run_regrets(sweep), []
-    for _ in range(draws):
+    means, predicted = configuration_means(sweep, regrets), np.empty((DRAWS, sweep.n_configurations))
+    draws = DRAWS if sweep.n_configurations <= MANY else DRAWS_OF_MANY
+    for draw in range(draws):
         order = rng.permutation(sweep.n_configurations)
         for half in np.array_split(order, 2):
             inside: BoolArray = np.isin(sweep.configuration, half)
-            results.append(_choices(sweep, inside, regrets, seed, k))
-    return np.array(results)
+            asked = np.setdiff1d(order, half)
+            predicted[draw, asked] = _predict(sweep, inside, asked, regrets, seed)
+            results.append(means[asked[np.argsort(predicted[draw, asked], kind="stable")[:k]]])
+    return np.array(results), float(spearmanr(predicted[0], means, alternative="greater").pvalue)
 
 
-def _predictability(sweep: Sweep, seed: int, folds: int = 5) -> float:
-    """The p-value of "forests predict configurations that they have not seen": Spearman, one-sided."""
-    regrets = run_regrets(sweep)
-    fold = np.random.default_rng(seed).permutation(sweep.n_configurations)[sweep.configuration] % folds
-    features = candidates.features(sweep.hyperparameters, candidates.placed(sweep))
-    predicted = np.empty(sweep.n_runs)
-    for k in range(folds):
-        inside: BoolArray = fold != k
-        predicted[~inside] = forest(sweep.subset(inside), regrets[inside], seed).predict(features[~inside])
-    means = [configuration_means(sweep, values) for values in (predicted, regrets)]
-    return float(spearmanr(*means, alternative="greater").pvalue)
-
-
-def _choices(sweep: Sweep, inside: BoolArray, regrets: FloatArray, seed: int, k: int) -> FloatArray:
-    rows: IntArray = np.flatnonzero(~inside)
-    _, first = np.unique(sweep.configuration[rows], return_index=True)
-    rows = rows[first]  # one run a configuration: the forest predicts the same for all of them
-    model = forest(sweep.subset(inside), regrets[inside], seed)
+def _predict(
+    sweep: Sweep, inside: BoolArray, asked: IntArray, regrets: FloatArray, seed: int
+) -> FloatArray:
+    """What a forest fitted to the runs inside predicts for the configurations asked, by their numbers."""
+    rows = np.array(candidates.first_rows(sweep))[asked]  # a forest predicts the same for all runs of a configuration
+    model = forest(sweep.subset(inside), regrets[inside], seed, REFITTED)
     features = candidates.features(sweep.hyperparameters, candidates.placed(sweep)[rows])
-    picks = sweep.configuration[rows[np.argsort(model.predict(features), kind="stable")[:k]]]
-    return np.array([float(regrets[sweep.configuration == pick].mean()) for pick in picks])
+    return np.asarray(model.predict(features), dtype=np.float64)
 
 
 # Safe ranges
 
 
 def _plateaus(
-    models: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]
+    without: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]
 ) -> dict[str, list[float]]:
     """For each numeric value of the default the range around it in which the mean predicted regret stays as good.
 
-    The forests for it have not seen the default: they fit its own runs so well that every range would be a point.
+    The models `without` it have not seen the default: forests fit its own runs so well that every range would be a
+    point.
     """
-    without = [model.without(default) for model in models]
-    ranges: dict[str, list[float]] = {}
+    grids: dict[str, FloatArray] = {}
     for name, value in default.items():
-        grid = candidates.numeric_grid([m.sweep for m in models], name)
-        if name in given or isinstance(value, str) or grid.size == 0:
-            continue
-        varied = [{**default, name: float(v)} for v in grid]
-        regret = np.mean([model.predict([*varied, default]) for model in without], axis=0)
-        good = regret[:-1] <= regret[-1] + TOLERANCE
-        low, high = _around(good, int(np.abs(grid - value).argmin()))
-        ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
+        if name not in given and not isinstance(value, str):
+            grids[name] = candidates.numeric_grid([m.sweep for m in without], name)
+    varied = [{**default, name: float(v)} for name, grid in grids.items() for v in grid]
+    regret = np.mean([model.predict([*varied, default]) for model in without], axis=0)  # once: forests are slow to ask
+    ranges: dict[str, list[float]] = {}
+    start = 0
+    for name, grid in grids.items():
+        if grid.size:
+            good = regret[start : start + grid.size] <= regret[-1] + TOLERANCE
+            start += grid.size
+            value = float(default[name])
+            low, high = _around(good, int(np.abs(grid - value).argmin()))
+            ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
     return ranges
 
 

@@ -15,15 +15,19 @@ from hpkb.sweep import FloatArray, Sweep
 
 UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
 TREES = 100
+REFITTED = 1_000  # runs at most that a forest for a test or for a range is fitted to
 
 
-def forest(sweep: Sweep, regrets: FloatArray, seed: int) -> ExtraTreesRegressor:
-    """Returns a forest fitted to the regrets of the sweep's runs, (runs,).
+def forest(sweep: Sweep, regrets: FloatArray, seed: int, most: int | None = None) -> ExtraTreesRegressor:
+    """Returns a forest fitted to the regrets of the sweep's runs, (runs,), or to `most` of them drawn at random.
 
     Extremely randomised trees (Geurts et al. 2006): their thresholds are drawn at random, so a hundred of them are
-    smooth between the runs, where the default of another task lies. `bench/defaults.py` measures what it yields.
+    smooth between the runs, where the default of another task lies.
     """
     rows = candidates.features(sweep.hyperparameters, candidates.placed(sweep))
+    if most is not None and len(rows) > most:
+        some = np.sort(np.random.default_rng([seed, 7]).permutation(len(rows))[:most])
+        rows, regrets = rows[some], regrets[some]
     return ExtraTreesRegressor(TREES, random_state=seed).fit(rows, regrets)
 
 
@@ -54,17 +58,22 @@ class TaskModel:
         """The measured regret of each configuration, (configurations,): the pool that random search draws from."""
         return configuration_means(self.sweep, self.sweep.y)
 
-    def without(self, configuration: Configuration) -> TaskModel:
-        """The model refitted as if the task had never run this configuration; itself where it has not."""
-        asked = candidates.key(configuration)
-        names = list(configuration)
-        rows = candidates.first_rows(self.sweep)
-        same = [candidates.key(candidates.read(self.sweep, row, names)) == asked for row in rows]
-        others = ~np.array(same)[self.sweep.configuration]
+    def without(self, configurations: Sequence[Configuration]) -> TaskModel:
+        """The model refitted as if the task had never run these configurations; itself where it has run none."""
+        keys: dict[tuple[str, ...], list[Key]] = {}
+        same = np.zeros(self.sweep.n_configurations, dtype=np.bool_)
+        for asked in configurations:
+            names = tuple(sorted(asked))
+            if names not in keys:
+                rows = candidates.first_rows(self.sweep)
+                keys[names] = [candidates.key(candidates.read(self.sweep, row, names)) for row in rows]
+            wanted = candidates.key(asked)
+            same |= np.array([key == wanted for key in keys[names]])
+        others = ~same[self.sweep.configuration]
         if others.all() or not others.any():
             return self
         rest = self.sweep.subset(others)
-        return TaskModel(rest, forest(rest, rest.y, self.seed), self.measured, self.seed)
+        return TaskModel(rest, forest(rest, rest.y, self.seed, REFITTED), self.measured, self.seed)
 
     def predict(self, configurations: Sequence[Configuration]) -> FloatArray:
         """The predicted regret of each configuration, (n,)."""

@@ -1,0 +1,76 @@
+"""The list of configurations that the runs of several tasks speak for, on a task that is none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from hpkb.recommend import candidates
+from hpkb.recommend.candidates import Configuration
+from hpkb.recommend.population import Population, Space, evidence
+from hpkb.recommend.task_model import TaskModel
+from hpkb.sweep import FloatArray
+
+FEWEST_RELATED = 4  # tasks, so that the one that differs is told from the others
+LEVEL = 0.01  # of the test that a task agrees with the others at all
+FEWEST_CONFIGURATIONS = 30  # fewer cannot show that it does
+
+
+def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, seed: int) -> list[int]:
+    """Returns the numbers of the first k picks from the pool.
+
+    Greedy: each next configuration lowers the mean, over draws of an unseen task, of the least regret in the list the
+    most. The mean of the least is submodular in the list, so that the gain is at least 1 - 1/e of that of the best
+    list of this length (Nemhauser, Wolsey & Fisher 1978).
+    """
+    space = Space.of([m.sweep for m in models], sorted({name for c in pool for name in c}))
+    read = [[candidates.read(m.sweep, row, space.names) for row in candidates.first_rows(m.sweep)] for m in models]
+    process = Population.fit(evidence([m.sweep for m in models], space, read, seed), seed)
+    best, draws = process.unseen(space.encode(pool), seed)
+    return [int(best[pick]) for pick in portfolio(draws, k)]
+
+
+def portfolio(regrets: FloatArray, k: int) -> list[int]:
+    """Returns the greedy list from regrets (tasks or draws, candidates): no two the same, at most all candidates."""
+    best = np.full(regrets.shape[0], np.inf)
+    picks: list[int] = []
+    for _ in range(min(k, regrets.shape[1])):
+        gain = np.minimum(best[:, None], regrets).mean(axis=0)
+        gain[picks] = np.inf
+        picks.append(int(gain.argmin()))
+        best = np.minimum(best, regrets[:, picks[-1]])
+    return picks
+
+
+def related(models: Sequence[TaskModel]) -> Callable[[Sequence[int]], list[int]]:
+    """Returns a function that gives those of some tasks, by number, that the others among them predict.
+
+    The mean of the others' forests against what the task measured, Spearman, one-sided. Where that would set more
+    than a third of the tasks aside, the tasks differ and none of them misleads: all are given.
+    """
+    predicted = [_everywhere(models, model) for model in models]
+
+    def of(numbers: Sequence[int]) -> list[int]:
+        if len(numbers) < FEWEST_RELATED:
+            return list(numbers)
+        kept = [i for i in numbers if _agrees(models[i], predicted[i][[j for j in numbers if j != i]])]
+        return kept if 3 * (len(numbers) - len(kept)) <= len(numbers) else list(numbers)
+
+    return of
+
+
+def _everywhere(models: Sequence[TaskModel], asked: TaskModel) -> FloatArray:
+    """What every task's forest predicts for the configurations of one task, (tasks, configurations)."""
+    names = [h.name for h in asked.sweep.hyperparameters]
+    configurations = [candidates.read(asked.sweep, row, names) for row in candidates.first_rows(asked.sweep)]
+    return np.stack([model.predict(configurations) for model in models])
+
+
+def _agrees(model: TaskModel, predicted: FloatArray) -> bool:
+    """Whether the others' predictions (tasks, configurations) do not fail to tell the task's outcomes."""
+    mean, measured = predicted.mean(axis=0), model.regrets
+    if measured.size < FEWEST_CONFIGURATIONS or np.ptp(mean) == 0 or np.ptp(measured) == 0:
+        return True
+    return bool(spearmanr(mean, measured, alternative="greater").pvalue <= LEVEL)
