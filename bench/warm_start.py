@@ -18,7 +18,7 @@ import optuna
 from others import HPOBENCH, load, sample
 
 from hpkb.recommend import candidates
-from hpkb.recommend.defaults import _portfolio
+from hpkb.recommend.choice import portfolio
 from hpkb.recommend.likeness import likeness
 from hpkb.recommend.regret import configuration_means, on_regret
 from hpkb.recommend.task_model import TaskModel
@@ -53,7 +53,7 @@ def warm(held, samples, names, trials, seed) -> list[float]:
     """The best regret after each trial of hpkb's search."""
     models = [TaskModel.fit(s, names, 0) for s in samples]
     pool = candidates.observed(samples, names)
-    picks = _portfolio(np.stack([m.predict(pool) for m in models]), 4)
+    picks = portfolio(np.stack([m.predict(pool) for m in models]), 4)
     overall = {"verdict": "recommended", "configurations": [{"values": pool[p]} for p in picks]}
     tried = [held.nearest(pool[picks[0]])]
     while len(tried) < trials:

@@ -59,7 +59,7 @@ def mine(
         findings = correct([*across, *per_task])
         say("choosing defaults")
         tasks: list[str | None] = [None, *(s.task for s in ordered)]
-        bare = [replace(sweep, recorded=None) for sweep in ordered]  # defaults need no curves
+        bare = [replace(sweep, recorded=sweep.records.without_curves()) for sweep in ordered]  # no default needs them
         documents = spread(_recommend, [(_of_task(bare, task), task, seed) for task in tasks])
     defaults = {task: _with_evidence(d, findings) for task, d in zip(tasks, documents, strict=True)}
     return Mined(tuple(findings), defaults)
@@ -108,7 +108,7 @@ def _with_evidence(document: dict[str, Any], findings: Sequence[Finding]) -> dic
         names = set(configuration["values"])
         configuration["finding_ids"] = [f.id for f in relevant if names.issuperset(f.hyperparameters)]
     if document["configurations"]:
-        document["rules"] = _rules(document, findings)
+        document["rules"] = document["rules"] or _rules(document, findings)
     return document
 
 

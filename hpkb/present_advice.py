@@ -145,7 +145,23 @@ def _recommendation_table(document: dict[str, Any]) -> str:
         "worth random trials", *(str(c["worth_random_trials"]) for c in document["configurations"]), ""
     )
     rules = [f"{rule['hyperparameter']} = {rule['formula']}" for rule in document["rules"]]
-    return "\n".join([*lines, text(table), *rules])
+    return "\n".join([*lines, text(table), *rules, *_to_search(document), *_set_aside(document)])
+
+
+def _to_search(document: dict[str, Any]) -> list[str]:
+    """What to search where no value can be recommended over tasks."""
+    if document["verdict"] == "recommended" or document["task"] or not document.get("search_space"):
+        return []
+    lines = ["To search instead:"]
+    for name, part in document["search_space"].items():
+        number = "" if "levels" in part else f"{_number(part['low'])} to {_number(part['high'])}"
+        lines.append(f"  {name}: {number or ', '.join(part['levels'])}")
+    return lines
+
+
+def _set_aside(document: dict[str, Any]) -> list[str]:
+    tasks = document.get("set_aside") or []
+    return [f"Set aside, since the others do not predict it: {', '.join(tasks)}."] if tasks else []
 
 
 def _number(value: Any) -> str:

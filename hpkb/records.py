@@ -85,6 +85,10 @@ class Records:
         """The roles of the data splits, in the order of the alphabet."""
         return tuple(sorted(self.facts.splits))
 
+    def without_curves(self) -> Records:
+        """Returns the same without the curves, which are most of them."""
+        return replace(self, facts=replace(self.facts, curves={}))
+
     def curves(self, metric: str) -> list[Curve | None]:
         """Returns a metric's curve of each run."""
         return self._of(self.facts.curves.get(metric))

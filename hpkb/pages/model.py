@@ -134,6 +134,16 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What to search of one hyperparameter: a range, or levels."""
+
+    name: Link
+    low: Number
+    high: Number
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Default:
     """The recommendation for one task, or over all of them where `task` is None."""
 
@@ -147,6 +157,8 @@ class Default:
     rules: tuple[Rule, ...]
     library: Regret | None
     figure: Figure | None
+    search: tuple[Searched, ...] = ()  # where no value is recommended
+    set_aside: tuple[Link, ...] = ()  # tasks that the others do not predict
 
 
 @dataclass(frozen=True)

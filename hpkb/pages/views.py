@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hpkb.names import NAMES
 from hpkb.pages.drawing import finding_figure, regret_figure
 from hpkb.pages.formats import title
-from hpkb.pages.model import Default, Evidence, FindingView, Link, Recommended, Regret, Rule, Setting
+from hpkb.pages.model import (
+    Default,
+    Evidence,
+    FindingView,
+    Link,
+    Recommended,
+    Regret,
+    Rule,
+    Searched,
+    Setting,
+)
 from hpkb.pages.places import Places
 from hpkb.pages.slugs import anchor, digest, slug
 from hpkb.pages.store import Knowledge, Record, Task
@@ -77,7 +87,15 @@ def default_view(
         n_tasks=document.get("n_tasks", 0), n_runs=document.get("n_runs", 0), configurations=configurations,
         rules=tuple(_rule(rule) for rule in document.get("rules", [])), library=library,
         figure=regret_figure(first, library, name) if first and first.mean is not None else None,
+        search=() if document.get("task") else tuple(_searched(document.get("search_space") or {}, where)),
+        set_aside=tuple(link for task in document.get("set_aside") or () if (link := where.task(task))),
     )  # fmt: skip
+
+
+def _searched(space: Mapping[str, Any], where: Places) -> Iterator[Searched]:
+    for name, part in space.items():
+        levels = tuple(part.get("levels", ()))
+        yield Searched(where.hyperparameter(name), part.get("low"), part.get("high"), levels)
 
 
 def _recommended(

@@ -108,7 +108,7 @@ def _verdict(default: Mapping[str, Any], task: str | None, apart: Collection[str
             return "insufficient", (
                 f"No constant transfers: chosen on the other tasks it has regret {worst[0]:.2f} on {worst[1]}, no "
                 f"better than the median configuration there, and over all tasks it is worth {trials} random "
-                f"trial{'s' if trials > 1 else ''}. Search the ranges of `search_space` on each task instead."
+                f"trial{'s' if trials > 1 else ''}. Search ranges instead, on each task anew."
             )
     return "recommended", f"Better than the median configuration {where}."
 

@@ -188,7 +188,7 @@ def _ranges(
     voters: Sequence[Voter], weights: FloatArray, default: Configuration, given: Mapping[str, Value]
 ) -> dict[str, list[float]]:
     """The range of each number around the default in which the weighted regret is as good, by forests without it."""
-    models = [v.model.without(default) for v in voters]
+    models = [v.model.without([default]) for v in voters]
     found: dict[str, list[float]] = {}
     for name, value in default.items():
         grid = candidates.numeric_grid([m.sweep for m in models], name)

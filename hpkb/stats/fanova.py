@@ -39,8 +39,11 @@ class Decomposition:
     pair_high: FloatArray
 
 
-def decompose(process: Process | None) -> Decomposition | None:
-    """The shares of variance of all main effects and pairs; None where there is no process or it is flat."""
+def decompose(process: Process | None, wider: float = 1.0) -> Decomposition | None:
+    """The shares of variance of all main effects and pairs; None where there is no process or it is flat.
+
+    `wider` is what the intervals' half-widths are multiplied by.
+    """
     if process is None:
         return None
     d = len(process.encoding.columns)
@@ -48,7 +51,7 @@ def decompose(process: Process | None) -> Decomposition | None:
     if total[0] <= FLAT:
         return None
     shares = parts / np.maximum(total, FLAT)[:, None]
-    low, high = _interval(shares[0], shares[1:])
+    low, high = _interval(shares[0], shares[1:], wider)
     pairs = [_triangle(values[d:], d) for values in (shares[0], low, high)]
     return Decomposition(shares[0, :d], low[:d], high[:d], *pairs)
 
@@ -59,14 +62,14 @@ def _triangle(values: FloatArray, d: int) -> FloatArray:
     return square
 
 
-def _interval(shares: FloatArray, refits: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _interval(shares: FloatArray, refits: FloatArray, wider: float) -> tuple[FloatArray, FloatArray]:
     """The 95% interval of shares (m,) from refits (refits, m), on the arcsine scale, where a share's error is even.
 
     Noise adds to every share, once in the fit and once more in the refits; a surrogate that smooths takes from it, once
     and once more. By twice the difference of the two the interval reaches to the other side.
     """
     angle, of_refits = (np.arcsin(np.sqrt(np.clip(x, 0, 1))) for x in (shares, refits))
-    half = stdtrit(len(refits) - 1, 0.975) * of_refits.std(axis=0, ddof=1)
+    half = wider * stdtrit(len(refits) - 1, 0.975) * of_refits.std(axis=0, ddof=1)
     added = 2 * (of_refits.mean(axis=0) - angle)
     low = np.sin(np.maximum(angle - half - np.maximum(added, 0), 0)) ** 2
     high = np.sin(np.minimum(angle + half - np.minimum(added, 0), np.pi / 2)) ** 2
