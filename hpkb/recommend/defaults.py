@@ -20,6 +20,7 @@ from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
 from hpkb.recommend.choice import choose, related
 from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
+from hpkb.recommend.safe_ranges import safe_ranges
 from hpkb.recommend.scale_rules import scale_rules
 from hpkb.recommend.search_space import search_space
 from hpkb.recommend.task_model import REFITTED, TaskModel, forest
@@ -32,7 +33,6 @@ DRAWS, MANY, DRAWS_OF_MANY = 5, 500, 2  # cuts of a task's configurations in two
 LEVEL = 0.01  # of the test that a task's default rests on more than noise
 MIXED = 2_000  # configurations beside those that were tried, where tasks tried different ones
 FOLDS = 12  # of the test over tasks
-TOLERANCE = 0.1  # regret that a safe range may give away
 
 
 def recommend(
@@ -136,7 +136,7 @@ def _over_tasks(
         {
             "rank": rank + 1,
             "values": pool[pick],
-            "plateau": _plateaus(without, pool[pick], given),
+            "plateau": safe_ranges(without, pool[pick], given),
             "held_out_regret": _regret_summary(regrets[:, rank], tasks) | {"measured_share": measured[rank]},
             "list_held_out_regret": _regret_summary(lists[:, rank], tasks),
             "worth_random_trials": worth_random_trials(float(regrets[:, rank].mean()), pools),
@@ -221,7 +221,7 @@ def _for_task(
         {
             "rank": rank + 1,
             "values": pool[pick],
-            "plateau": _plateaus(without, pool[pick], given),
+            "plateau": safe_ranges(without, pool[pick], given),
             "held_out_regret": _split_summary(outcomes[:, rank], sweep.task),
             "worth_random_trials": worth_random_trials(float(outcomes[:, rank].mean()), [model.regrets]),
         }
@@ -265,42 +265,3 @@ def _predict(
     model = forest(sweep.subset(inside), regrets[inside], seed, REFITTED)
     features = candidates.features(sweep.hyperparameters, candidates.placed(sweep)[rows])
     return np.asarray(model.predict(features), dtype=np.float64)
-
-
-# Safe ranges
-
-
-def _plateaus(
-    without: Sequence[TaskModel], default: Configuration, given: Mapping[str, Value]
-) -> dict[str, list[float]]:
-    """For each numeric value of the default the range around it in which the mean predicted regret stays as good.
-
-    The models `without` it have not seen the default: forests fit its own runs so well that every range would be a
-    point.
-    """
-    grids: dict[str, FloatArray] = {}
-    for name, value in default.items():
-        if name not in given and not isinstance(value, str):
-            grids[name] = candidates.numeric_grid([m.sweep for m in without], name)
-    varied = [{**default, name: float(v)} for name, grid in grids.items() for v in grid]
-    regret = np.mean([model.predict([*varied, default]) for model in without], axis=0)  # once: forests are slow to ask
-    ranges: dict[str, list[float]] = {}
-    start = 0
-    for name, grid in grids.items():
-        if grid.size:
-            good = regret[start : start + grid.size] <= regret[-1] + TOLERANCE
-            start += grid.size
-            value = float(default[name])
-            low, high = _around(good, int(np.abs(grid - value).argmin()))
-            ranges[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
-    return ranges
-
-
-def _around(good: BoolArray, start: int) -> tuple[int, int]:
-    """The ends of the run of True that holds `start`; `start` itself where it is False."""
-    low = high = start
-    while low > 0 and good[low - 1]:
-        low -= 1
-    while high < good.size - 1 and good[high + 1]:
-        high += 1
-    return low, high

@@ -17,9 +17,10 @@ from scipy.stats import t as student
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
-from hpkb.recommend.defaults import FEWEST_CONFIGURATIONS, FEWEST_TASKS, TOLERANCE
+from hpkb.recommend.defaults import FEWEST_CONFIGURATIONS, FEWEST_TASKS
 from hpkb.recommend.likeness import FEWEST_SHARED, Likeness, alike
 from hpkb.recommend.regret import CAP, worth_random_trials
+from hpkb.recommend.safe_ranges import safe_ranges
 from hpkb.recommend.task_model import TaskModel
 from hpkb.sweep import FloatArray, Sweep
 
@@ -105,7 +106,7 @@ def _leant(parts: Sequence[Likeness], given: Mapping[str, Value], k: int) -> dic
         {
             "rank": rank + 1,
             "values": pool[pick],
-            "plateau": _ranges(voters, weights, pool[pick], given),
+            "plateau": safe_ranges([v.model.without([pool[pick]]) for v in voters], pool[pick], given, weights),
             "held_out_regret": _summary(tested[:, rank], weights, voters),
             "worth_random_trials": worth_random_trials(
                 float(np.average(tested[:, rank], weights=weights)), [v.model.regrets for v in voters]
@@ -182,25 +183,3 @@ def _summary(regrets: FloatArray, weights: FloatArray, voters: Sequence[Voter]) 
         "worst_task": tasks[worst], "tasks": len(tasks),
         "by_task": {task: float(r) for task, r in zip(tasks, regrets, strict=True)},
     }  # fmt: skip
-
-
-def _ranges(
-    voters: Sequence[Voter], weights: FloatArray, default: Configuration, given: Mapping[str, Value]
-) -> dict[str, list[float]]:
-    """The range of each number around the default in which the weighted regret is as good, by forests without it."""
-    models = [v.model.without([default]) for v in voters]
-    found: dict[str, list[float]] = {}
-    for name, value in default.items():
-        grid = candidates.numeric_grid([m.sweep for m in models], name)
-        if name in given or isinstance(value, str) or grid.size == 0:
-            continue
-        asked = [*({**default, name: float(v)} for v in grid), default]
-        regret = np.average([m.predict(asked) for m in models], axis=0, weights=weights)
-        good = regret[:-1] <= regret[-1] + TOLERANCE
-        low = high = int(np.abs(grid - value).argmin())
-        while low > 0 and good[low - 1]:
-            low -= 1
-        while high < good.size - 1 and good[high + 1]:
-            high += 1
-        found[name] = [min(float(grid[low]), value), max(float(grid[high]), value)]
-    return found
