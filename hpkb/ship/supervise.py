@@ -29,6 +29,7 @@ from hpkb.ship.signals import Forwarding
 
 _FROM_FAR = "its arguments, the hardware and its end"
 _FROM_OUTSIDE = "its arguments, the metrics that it prints, the hardware and its end"
+_LET_GO = 1.0  # seconds in which a service lets go of a run that it could not ship
 PATIENCE = 10.0  # seconds that a finished job waits for a store that does not answer
 
 
@@ -94,6 +95,9 @@ def sync(tracking_uri: str | None = None, paths: Sequence[Path] = ()) -> int:
     for run in runs:
         with run.lock() as held:
             delivered = _deliver(run, tracking_uri) if held else _urged(run)
+        if delivered is False and not held:  # the service has let go of it, and may have other credentials than we have
+            with run.lock(_LET_GO) as held:
+                delivered = held and _deliver(run, tracking_uri)
         if delivered:
             shipped += 1
         elif delivered is not None:

@@ -11,13 +11,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from hpkb.errors import SourceError, TrackingError
-from hpkb.ship import launch, supervise
+from hpkb.ship import launch, service, supervise
 from hpkb.ship.launch import CommandError
 from hpkb.ship.rundir import RunDir, RunSettings, unshipped
 from tests.ship.stub_job import JOB, fork, python, rows, status, table
@@ -207,6 +208,23 @@ def test_a_store_that_is_away_costs_nothing_but_a_line(store_uri: str, monkeypat
     assert supervise.sync(store_uri) == 1
     assert rows(store_uri, "SELECT count(*) FROM metrics") == [(60,)]
     assert status(store_uri) == "FAILED"
+
+
+def test_sync_does_itself_what_the_service_that_has_the_run_could_not(
+    store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log("http://127.0.0.1:9", JOB, patience=1.0)
+    (run,) = unshipped()
+    in_hand = ExitStack()
+    assert in_hand.enter_context(run.lock(30))
+
+    def fails(run: RunDir, patience: float) -> bool:
+        in_hand.close()
+        return False
+
+    monkeypatch.setattr(service, "urge", fails)
+    assert supervise.sync(store_uri) == 1
+    assert status(store_uri) == "FINISHED"
 
 
 def test_a_server_that_never_answers_is_not_waited_for_long(
