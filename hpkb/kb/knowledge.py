@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _TUPLES = ("hyperparameters", "caveats", "run_ids")
 
+_SELECT_TASKS = """-- One row per task.
+SELECT task_id FROM tasks ORDER BY task_id"""
+
 _SELECT_FINDINGS = """-- One row per finding, in the order in which they were saved.
 SELECT document, figure FROM findings
 WHERE ($task IS NULL OR task = $task) AND ($miner IS NULL OR miner = $miner)
@@ -60,6 +63,10 @@ class KnowledgeBase:
         Parameters are bound by name: `kb.sql("SELECT * FROM runs WHERE task_id = $task", task="digits")`.
         """
         return self.connection.sql(query, params=parameters or None)
+
+    def task_names(self) -> list[str]:
+        """Returns the tasks that there are, those without an outcome too, in the order of the alphabet."""
+        return [row[0] for row in self.connection.execute(_SELECT_TASKS).fetchall()]
 
     def findings(
         self, task: str | None = None, miner: str | None = None, verdict: str | None = None

@@ -71,6 +71,7 @@ class _Part:
     of: str
     condition: str
     caveats: tuple[str, ...]
+    wider: float = 1.0  # than the refits say are the intervals
 
 
 def mine(context: Context) -> list[Finding]:
@@ -84,8 +85,7 @@ def mine(context: Context) -> list[Finding]:
         over = _Part(sweep, "variance_share", of, "", ())
         found = _findings(sweep, over, shares, context.effects)
     for part in (_best_quarter(sweep), _feasibility(sweep)):
-        wider = STEPPED if part and part.quantity == "infeasibility_share" else 1.0
-        of_part = decompose(process_of(part.sweep, context.seed, bounded=True), wider) if part else None
+        of_part = decompose(process_of(part.sweep, context.seed, bounded=True), part.wider) if part else None
         if part and of_part:
             found += _findings(sweep, part, of_part, effects_of(part.sweep))
     return found
@@ -134,7 +134,7 @@ def _feasibility(sweep: Sweep) -> _Part | None:
         return None
     failed = replace(sweep, y=sweep.infeasible.astype(float), infeasible=np.zeros_like(sweep.infeasible))
     condition = "whether a run is feasible"
-    return _Part(failed, "infeasibility_share", f"what decides {condition}", condition, ())
+    return _Part(failed, "infeasibility_share", f"what decides {condition}", condition, (), STEPPED)
 
 
 def _unknown(sweep: Sweep, name: str) -> Finding:

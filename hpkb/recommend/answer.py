@@ -79,7 +79,7 @@ def _leaning(
 
 
 def _unknown(base: KnowledgeBase, task: str | None) -> str:
-    tasks = [row[0] for row in base.sql("SELECT task_id FROM tasks ORDER BY task_id").fetchall()]
+    tasks = base.task_names()
     if task is None or task in tasks:
         return "The knowledge base holds no recommendation yet. Try: hpkb analyze"
     return f"No task '{task}'. Known: {', '.join(tasks)}."

@@ -11,6 +11,7 @@ from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 Value = float | str
 Configuration = Mapping[str, Value]
 Key = tuple[tuple[str, Value], ...]
+ENOUGH_TO_AGREE = 8  # configurations
 
 
 def observed(sweeps: Sequence[Sweep], names: Sequence[str]) -> list[dict[str, Value]]:
@@ -43,6 +44,15 @@ def recombined(configurations: Sequence[Configuration], n: int, seed: int) -> li
         if key(configuration) not in known:
             found.setdefault(key(configuration), configuration)
     return list(found.values())
+
+
+def with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> list[dict[str, Value]]:
+    """Returns the configurations that agree with what is given; where these are few, all of them with it put in."""
+    if not given:
+        return pool
+    asked = key(given)
+    agreeing = [c for c in pool if key({name: c.get(name, "") for name in given}) == asked]
+    return agreeing if len(agreeing) >= ENOUGH_TO_AGREE else [{**c, **given} for c in pool]
 
 
 def read(sweep: Sweep, row: int, names: Sequence[str]) -> dict[str, Value]:

@@ -38,12 +38,15 @@ def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, s
     return [int(best[pick]) for pick in portfolio(draws, k)]
 
 
-def portfolio(regrets: FloatArray, k: int) -> list[int]:
-    """Returns the greedy list from regrets (tasks or draws, candidates): no two the same, at most all candidates."""
+def portfolio(regrets: FloatArray, k: int, weights: FloatArray | None = None) -> list[int]:
+    """Returns the greedy list from regrets (tasks or draws, candidates): no two the same, at most all candidates.
+
+    The mean over tasks or draws is by `weights` where they are given.
+    """
     best = np.full(regrets.shape[0], np.inf)
     picks: list[int] = []
     for _ in range(min(k, regrets.shape[1])):
-        gain = np.minimum(best[:, None], regrets).mean(axis=0)
+        gain = np.average(np.minimum(best[:, None], regrets), axis=0, weights=weights)
         gain[picks] = np.inf
         picks.append(int(gain.argmin()))
         best = np.minimum(best, regrets[:, picks[-1]])

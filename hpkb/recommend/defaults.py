@@ -125,7 +125,7 @@ def _over_tasks(
     models = [TaskModel.fit(s, names, seed) for s in usable]
     which = related(models)
     used = which(range(len(models)))
-    pool = _with_given(_pool(usable, names, seed), given)
+    pool = candidates.with_given(_pool(usable, names, seed), given)
     picks = choose([models[i] for i in used], pool, k, seed)
     regrets, measured = _leave_one_out(models, which, pool, len(picks), seed)
     lists = np.minimum.accumulate(regrets, axis=1)
@@ -161,18 +161,6 @@ def _shared_names(sweeps: Sequence[Sweep]) -> list[str]:
         for parameter in sweep.hyperparameters:
             counts[parameter.name] = counts.get(parameter.name, 0) + 1
     return sorted(name for name, count in counts.items() if count >= max(2, len(sweeps) / 2))
-
-
-def _with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> list[dict[str, Value]]:
-    """The configurations that agree with what is given; where fewer than eight do, all of them with it put in."""
-    if not given:
-        return pool
-    agreeing = [
-        c
-        for c in pool
-        if all(candidates.key({n: c.get(n, "")}) == candidates.key({n: v}) for n, v in given.items())
-    ]
-    return agreeing if len(agreeing) >= 8 else [{**c, **given} for c in pool]
 
 
 def _leave_one_out(
@@ -212,7 +200,7 @@ def _for_task(
     """The configurations, and the p-value of "forests predict configurations that they have not seen"."""
     names = [h.name for h in sweep.hyperparameters]
     model = TaskModel.fit(sweep, names, seed)
-    pool = _with_given(candidates.observed([sweep], names), given)
+    pool = candidates.with_given(candidates.observed([sweep], names), given)
     k = min(k, sweep.n_configurations // 2)  # no more than one half of the test holds
     picks = [int(i) for i in np.argsort(model.predict(pool), kind="stable")[:k]]
     outcomes, p_value = _split_half(sweep, seed, len(picks))

@@ -17,6 +17,7 @@ from scipy.stats import t as student
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
+from hpkb.recommend.choice import portfolio
 from hpkb.recommend.defaults import FEWEST_CONFIGURATIONS, FEWEST_TASKS
 from hpkb.recommend.likeness import FEWEST_SHARED, Likeness, alike
 from hpkb.recommend.regret import CAP, worth_random_trials
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from hpkb.kb.knowledge import KnowledgeBase
 
 LEAST = 0.05  # the weight of the least alike task: likeness is itself an estimate
-ENOUGH_TO_AGREE = (
-    8  # configurations that agree with what is given, before all of them are taken with it put in
-)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _is_usable(sweep: Sweep) -> bool:
 def _leant(parts: Sequence[Likeness], given: Mapping[str, Value], k: int) -> dict[str, Any]:
     parts = sorted(parts, key=lambda p: (-p.weight, p.sweep.task))
     names = _shared_names(parts)
-    pool = _pool(candidates.observed([p.sweep for p in parts], names), given)
+    pool = candidates.with_given(candidates.observed([p.sweep for p in parts], names), given)
     voters = [_voter(part, names, pool) for part in parts]
     weights = np.array([voter.weight for voter in voters])
     plain = np.ones(len(voters))
@@ -101,7 +99,7 @@ def _leant(parts: Sequence[Likeness], given: Mapping[str, Value], k: int) -> dic
             f"against {plain_mean:.2f})."
         )
         return {"verdict": "insufficient", "reason": reason, "leaned_on": leaned}
-    picks = _greedy(np.stack([v.predicted for v in voters]), weights, k)
+    picks = portfolio(np.stack([v.predicted for v in voters]), k, weights)
     configurations: list[dict[str, Any]] = [
         {
             "rank": rank + 1,
@@ -139,25 +137,6 @@ def _shared_names(parts: Sequence[Likeness]) -> list[str]:
     return sorted(name for name in weight if count[name] >= 2 and weight[name] >= total / 2)
 
 
-def _pool(observed: list[dict[str, Value]], given: Mapping[str, Value]) -> list[dict[str, Value]]:
-    """The candidates that agree with what is given; all of them with it put in where these are few."""
-    asked = candidates.key(given)
-    agreeing = [c for c in observed if candidates.key({n: c.get(n, "") for n in given}) == asked]
-    return agreeing if len(agreeing) >= ENOUGH_TO_AGREE else [{**c, **given} for c in observed]
-
-
-def _greedy(predicted: FloatArray, weights: FloatArray, k: int) -> list[int]:
-    """The list of k that lowers the weighted mean of the best regret so far the most, one after the other."""
-    best = np.full(predicted.shape[0], np.inf)
-    picks: list[int] = []
-    for _ in range(k):
-        mean = np.average(np.minimum(best[:, None], predicted), axis=0, weights=weights)
-        mean[picks] = np.inf
-        picks.append(int(mean.argmin()))
-        best = np.minimum(best, predicted[:, picks[-1]])
-    return picks
-
-
 def _leave_one_out(
     voters: Sequence[Voter], pool: Sequence[Configuration], weights: FloatArray, k: int
 ) -> FloatArray:
@@ -165,7 +144,7 @@ def _leave_one_out(
     predicted = np.stack([v.predicted for v in voters])
     rows = []
     for i, voter in enumerate(voters):
-        picks = _greedy(np.delete(predicted, i, axis=0), np.delete(weights, i), k)
+        picks = portfolio(np.delete(predicted, i, axis=0), k, np.delete(weights, i))
         rows.append([voter.model.outcome(pool[pick]) for pick in picks])
     return np.array(rows)
 

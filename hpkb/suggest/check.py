@@ -16,6 +16,7 @@ from hpkb.suggest.designs import shown, words
 from hpkb.suggest.known import Known
 from hpkb.suggest.plan import know
 from hpkb.suggest.space import plain
+from hpkb.sweep import direction_of
 
 if TYPE_CHECKING:
     from hpkb.kb.knowledge import KnowledgeBase
@@ -51,7 +52,7 @@ def check(base: KnowledgeBase, values: Mapping[str, Value], task: str | None = N
 
     sweeps = load_sweeps(base.connection, task)
     if not sweeps:
-        tasks = [row[0] for row in base.sql("SELECT task_id FROM tasks ORDER BY task_id").fetchall()]
+        tasks = base.task_names()
         if task is not None and task not in tasks:
             raise KnowledgeBaseError(f"No task '{task}'. Known: {', '.join(tasks)}.")
         raise KnowledgeBaseError("No run has an outcome yet. Try: hpkb log -- python train.py; hpkb analyze")
@@ -207,7 +208,7 @@ def _safe_words(plateau: Sequence[float]) -> str:
 def _cost(known: Known, value: Value, curve: Finding) -> float | None:
     """By how much the response at a value is worse than at its best, in the objective's unit."""
     line = curve.figure.get("line") or []
-    sign = -1.0 if known.sweep.objective.endswith(":max") else 1.0
+    sign = direction_of(known.sweep)
     y = np.array([sign * float(point["y"]) for point in line])
     if not line:
         return None

@@ -87,7 +87,7 @@ def _one(sweeps: Sequence[Sweep], base: KnowledgeBase, task: str | None) -> Swee
     found = next((s for s in sweeps if s.task == task), None)
     if found is not None:
         return found
-    there = [row[0] for row in base.sql("SELECT task_id FROM tasks ORDER BY task_id").fetchall()]
+    there = base.task_names()
     if task is None or task in there:
         which = f"of '{task}' " if task else ""
         raise KnowledgeBaseError(
