@@ -63,7 +63,13 @@ def each(sweep: Sweep) -> dict[str, float]:
 def stages(sweeps: list[Sweep], workers: int) -> tuple[float, float]:
     """Returns the seconds of mining and of choosing defaults, as `hpkb analyze` does both."""
     marks: list[float] = []
-    analysis.mine(sweeps, workers=workers, progress=lambda _: marks.append(time.perf_counter()))
+
+    def mark(_: str) -> None:
+        marks.append(time.perf_counter())
+        if len(marks) == 2:
+            print(f"  (mined after {marks[1] - marks[0]:.1f} s)", flush=True)
+
+    analysis.mine(sweeps, workers=workers, progress=mark)
     return marks[1] - marks[0], time.perf_counter() - marks[1]
 
 

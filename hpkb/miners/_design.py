@@ -15,8 +15,8 @@ from hpkb.miners import Context
 from hpkb.miners._words import brief
 from hpkb.stats import noise
 from hpkb.stats.design import hopeless, near, results
-from hpkb.stats.feasibility import RISK, bound_of, effect_of_learning_rate, outcomes_of, wilson
-from hpkb.stats.logistic import Fit
+from hpkb.stats.feasibility import RISK, effect_of_learning_rate, outcomes_of, wilson
+from hpkb.stats.logistic import Fit, firth
 from hpkb.stats.nested import variance_ratio
 from hpkb.stats.response import Response, response_of
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep, metric_of
@@ -194,7 +194,7 @@ def _divergence_edge(sweep: Sweep) -> Finding:
     best = _best_rates(sweep, level)
     if outcomes is None or best is None or (outcomes.optimizer == level).sum() < FEWEST_RUNS:
         return _finding(sweep, names, "divergence_edge", f"{unknown}: too few runs.", "insufficient")
-    return _edge_finding(sweep, best, bound_of(outcomes, level).fit, effect_of_learning_rate(outcomes))
+    return _edge_finding(sweep, best, firth(outcomes.data(level)), effect_of_learning_rate(outcomes))
 
 
 def _edge_finding(sweep: Sweep, best: FloatArray, fit: Fit, p_value: float) -> Finding:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from hpkb.stats.feasibility import RATIO, Bound, Outcomes
+from hpkb.stats.feasibility import Bound, Outcomes
 from hpkb.stats.gaussian import Process, profiles
-from hpkb.stats.logistic import Data, firth, likelihood_ratio
+from hpkb.stats.logistic import Data, firth, interval_end, likelihood_ratio
 from hpkb.sweep import BoolArray, FloatArray, Hyperparameter, Sweep
 
 #: What may move the edge, beside the optimizer, which has a bound of its own.
@@ -19,7 +19,6 @@ MOVERS = (
     "batch_size", "warmup_steps", "warmup_fraction", "gradient_clip_norm", "gradient_clip_value", "precision", "depth",
     "width", "weight_decay", "normalization",
 )  # fmt: skip
-HALVINGS = 12
 FEWEST_FAILURES = 8  # and as many successes, a mover
 ALIASED = 0.05  # of a column that the others leave: with less, what it moves is moved by another one
 GRID = 41
@@ -123,24 +122,14 @@ def _shift(h: Hyperparameter, unit: str, against: str, data: Data) -> Shift | No
     estimate = -own / slope
     reach = 3 * max(abs(estimate), math.sqrt(float(fit.covariance[-1, -1])) / slope)
 
-    def is_ruled_out(shift: float) -> bool:
+    def distance(shift: float) -> float:
         moved = data.x.copy()
         moved[:, 1] -= shift * moved[:, -1]
         held = firth(Data(moved, data.y, data.weight), ~last, start=fit.coefficients)
-        return 2 * (fit.log_likelihood - held.log_likelihood) >= RATIO
+        return 2 * (fit.log_likelihood - held.log_likelihood)
 
-    low, high = (_end(is_ruled_out, estimate, estimate + side * reach) for side in (-1, 1))
+    low, high = (interval_end(distance, estimate, estimate + side * reach) for side in (-1, 1))
     return Shift(h, unit, against, estimate, low, high, p_value)
-
-
-def _end(is_ruled_out: Callable[[float], bool], inside: float, outside: float) -> float | None:
-    """Where the interval ends between a point in it and one further out; None where that one is not ruled out."""
-    if not is_ruled_out(outside):
-        return None
-    for _ in range(HALVINGS):
-        middle = (inside + outside) / 2
-        inside, outside = (inside, middle) if is_ruled_out(middle) else (middle, outside)
-    return (inside + outside) / 2
 
 
 def margin(sweep: Sweep, process: Process | None, bound: Bound, rows: BoolArray) -> Margin | None:

@@ -6,16 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtri, expit
+from scipy.special import expit
 
-from hpkb.stats.logistic import Data, Fit, firth, likelihood_ratio
+from hpkb.stats.logistic import Data, Fit, firth, interval_end, likelihood_ratio
 from hpkb.sweep import FloatArray, IntArray, Sweep
 
 RISK = 0.1  # the probability of infeasibility that still counts as safe
 FEWEST_RUNS = 5  # of an optimizer, for a bound of its own
 RISK_LOGIT = math.log(RISK / (1 - RISK))
-RATIO = float(chdtri(1, 0.05))  # a likelihood ratio beyond which a value lies outside the 95% interval
-HALVINGS = 14
 
 
 @dataclass(frozen=True)
@@ -153,19 +151,13 @@ def _batch(sweep: Sweep, rows: IntArray) -> tuple[FloatArray, float | None]:
 
 def _limit(outcomes: Outcomes, optimizer: int, fit: Fit, inside: float, outside: float) -> float:
     """The end of the interval between a point in it and one that is not; infinite where that one is in it too."""
-    if _distance(outcomes, optimizer, fit, outside) < RATIO:
-        return math.copysign(math.inf, outside - inside)
-    for _ in range(HALVINGS):
-        middle = (inside + outside) / 2
-        if _distance(outcomes, optimizer, fit, middle) < RATIO:
-            inside = middle
-        else:
-            outside = middle
-    return (inside + outside) / 2
+    end = interval_end(lambda u: _distance(outcomes, optimizer, fit, u), inside, outside)
+    return math.copysign(math.inf, outside - inside) if end is None else end
 
 
 def _distance(outcomes: Outcomes, optimizer: int, fit: Fit, u: float) -> float:
     """Twice the penalised log likelihood lost by holding the probability at `u` to `RISK`."""
     data = outcomes.data(optimizer, u)
     free = np.arange(data.x.shape[1]) > 0
-    return 2 * (fit.log_likelihood - firth(data, free, RISK_LOGIT).log_likelihood)
+    held = firth(data, free, RISK_LOGIT, start=fit.coefficients)
+    return 2 * (fit.log_likelihood - held.log_likelihood)

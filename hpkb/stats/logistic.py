@@ -7,16 +7,20 @@ Schemper 2002, *A solution to the problem of separation in logistic regression*,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc, expit
+from scipy.optimize import brentq
+from scipy.special import chdtrc, chdtri, expit
 
 from hpkb.sweep import BoolArray, FloatArray
 
 ITERATIONS = 60
 LONGEST_STEP = 2.0
 TOLERANCE = 1e-7
+RATIO = float(chdtri(1, 0.05))  # a likelihood ratio beyond which a value lies outside the 95% interval
+PRECISION = 1e-4  # of an interval's end, as a share of the stretch that is searched
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,15 @@ def firth(
     likelihood ratio needs.
     """
     move = np.ones(data.x.shape[1], dtype=bool) if free is None else free
-    beta = np.zeros(data.x.shape[1]) if start is None else np.where(move, start, 0.0)
-    value = _penalised(data, beta, offset)
+    place = _place(data, np.zeros(data.x.shape[1]) if start is None else np.where(move, start, 0.0), offset)
     for _ in range(ITERATIONS):
-        step = _step(data, beta, offset, move)
+        step = _step(data, place, move)
         step = step * min(1.0, LONGEST_STEP / max(float(np.abs(step).max(initial=0.0)), 1e-300))
-        beta, value, moved = _climb(data, beta, offset, step, value)
+        place, moved = _climb(data, place, offset, step)
         if moved < TOLERANCE:
             break
-    covariance = np.asarray(np.linalg.pinv(_information(data, beta, offset)), dtype=np.float64)
-    return Fit(beta, covariance, value)
+    covariance = np.asarray(np.linalg.pinv(place.information), dtype=np.float64)
+    return Fit(place.beta, covariance, place.value)
 
 
 def likelihood_ratio(data: Data, tested: BoolArray) -> float:
@@ -64,37 +67,55 @@ def likelihood_ratio(data: Data, tested: BoolArray) -> float:
     return float(chdtrc(int(tested.sum()), max(ratio, 0.0)))
 
 
-def _climb(
-    data: Data, beta: FloatArray, offset: float, step: FloatArray, value: float
-) -> tuple[FloatArray, float, float]:
-    """The point reached along `step`, halved until the penalised likelihood rises, and how far that is."""
-    for _ in range(20):
-        new = _penalised(data, beta + step, offset)
-        if new >= value:
-            return beta + step, new, float(np.abs(step).max(initial=0.0))
-        step = step / 2
-    return beta, value, 0.0
+def interval_end(distance: Callable[[float], float], inside: float, outside: float) -> float | None:
+    """Where twice the log likelihood lost, `distance`, passes the 95% point between a place inside and one further out.
+
+    None where the outer one is not ruled out either: the interval is open there.
+    """
+    if distance(outside) < RATIO:
+        return None
+    if distance(inside) >= RATIO:
+        return inside
+    width = abs(outside - inside)
+    return float(brentq(lambda place: distance(place) - RATIO, inside, outside, xtol=PRECISION * width, rtol=1e-12))
 
 
-def _information(data: Data, beta: FloatArray, offset: float) -> FloatArray:
-    probability = expit(data.x @ beta + offset)
-    return np.asarray((data.x * (data.weight * probability * (1 - probability))[:, None]).T @ data.x)
+@dataclass(frozen=True)
+class _Place:
+    """A point of the likelihood: `probability` of failure (n,), `scaled` columns (n, p), their information (p, p)."""
+
+    beta: FloatArray
+    probability: FloatArray
+    scaled: FloatArray
+    information: FloatArray
+    value: float
 
 
-def _penalised(data: Data, beta: FloatArray, offset: float) -> float:
+def _place(data: Data, beta: FloatArray, offset: float) -> _Place:
     eta = data.x @ beta + offset
-    likelihood = float(data.weight @ (data.y * eta - np.logaddexp(0, eta)))
-    sign, determinant = np.linalg.slogdet(_information(data, beta, offset))
-    return likelihood + 0.5 * float(determinant) if sign > 0 else -np.inf
-
-
-def _step(data: Data, beta: FloatArray, offset: float, move: BoolArray) -> FloatArray:
-    """The Fisher scoring step on the penalised score (Heinze & Schemper 2002, equation 2), 0 where not `move`."""
-    probability = expit(data.x @ beta + offset)
+    probability = expit(eta)
     scaled = data.x * np.sqrt(data.weight * probability * (1 - probability))[:, None]
     information = scaled.T @ scaled
-    leverage = ((scaled @ np.linalg.pinv(information)) * scaled).sum(axis=1)
-    score = data.x.T @ (data.weight * (data.y - probability) + leverage * (0.5 - probability))
-    step = np.zeros_like(beta)
-    step[move] = np.linalg.pinv(information[np.ix_(move, move)]) @ score[move]
+    sign, determinant = np.linalg.slogdet(information)
+    likelihood = float(data.weight @ (data.y * eta - np.logaddexp(0, eta)))
+    value = likelihood + 0.5 * float(determinant) if sign > 0 else -np.inf
+    return _Place(beta, probability, scaled, information, value)
+
+
+def _climb(data: Data, place: _Place, offset: float, step: FloatArray) -> tuple[_Place, float]:
+    """The place reached along `step`, halved until the penalised likelihood rises, and how far that is."""
+    for _ in range(20):
+        new = _place(data, place.beta + step, offset)
+        if new.value >= place.value:
+            return new, float(np.abs(step).max(initial=0.0))
+        step = step / 2
+    return place, 0.0
+
+
+def _step(data: Data, place: _Place, move: BoolArray) -> FloatArray:
+    """The Fisher scoring step on the penalised score (Heinze & Schemper 2002, equation 2), 0 where not `move`."""
+    leverage = np.einsum("np,np->n", place.scaled @ np.linalg.pinv(place.information), place.scaled)
+    score = data.x.T @ (data.weight * (data.y - place.probability) + leverage * (0.5 - place.probability))
+    step = np.zeros_like(place.beta)
+    step[move] = np.linalg.pinv(place.information[np.ix_(move, move)]) @ score[move]
     return step

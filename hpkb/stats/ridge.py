@@ -15,13 +15,14 @@ from hpkb.stats.interaction import interaction_share
 from hpkb.stats.ridge_data import Infeasible, RidgeData, Scale, ridge_data, usable
 from hpkb.stats.ridge_inference import EVERYTHING, OTHERS, scaled
 from hpkb.stats.ridge_shape import Shape, shape
-from hpkb.stats.shift_model import State, thinned
+from hpkb.stats.shift_model import State, drawn, thinned
 from hpkb.sweep import FloatArray, Sweep
 
 LARGEST_EXPONENT = 3.0
 FEWEST_CONFIGURATIONS = 20
 ALPHA = 0.05
 SEARCHED = 2_000  # configurations on which the best fit is looked for
+NEAREST = 2_000  # configurations that the exponent near the best rate rests on
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def fit_ridge(sweep: Sweep, knob: str) -> Ridge:
 def near_best(sweep: Sweep, knob: str, ridge: Ridge) -> Sweep | None:
     """The feasible runs of the half of the configurations whose settings lie nearest to the ridge, by the fitted curve.
 
-    Chosen by their settings, so that luck makes no selection. None where fewer than 40 configurations would be left.
+    Chosen by their settings, so that luck makes no selection; of very many, a part that is fixed by their order. None
+    where fewer than 40 configurations would be left.
     """
     runs = usable(sweep, knob)
     if runs is None or ridge.exponent is None:
@@ -101,8 +103,8 @@ def near_best(sweep: Sweep, knob: str, ridge: Ridge) -> Sweep | None:
     best = search(data)
     _, first, member = np.unique(feasible.configuration, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))  # the configurations stand in the order of their first rows
-    curve = best.curve[0][order[member]]
-    near = feasible.subset(curve <= np.median(best.curve[0]))
+    within = np.flatnonzero(best.curve[0] <= np.median(best.curve[0]))
+    near = feasible.subset(np.isin(order[member], drawn(within, NEAREST)))
     return near if near.n_configurations >= 2 * FEWEST_CONFIGURATIONS else None
 
 

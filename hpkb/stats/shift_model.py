@@ -57,11 +57,16 @@ class ShiftModel:
         return values[..., 1:], slopes[..., 1:]
 
 
+def drawn(rows: IntArray, n: int) -> IntArray:
+    """At most n of the rows, drawn at random with a fixed seed, in their order."""
+    return rows if rows.size <= n else np.sort(np.random.default_rng(0).permutation(rows)[:n])
+
+
 def thinned(model: ShiftModel, n: int) -> ShiftModel:
-    """The problem on n of the rows, drawn at random with a fixed seed; the same where there are no more."""
+    """The problem on n of the rows; the same where there are no more."""
     if model.y.size <= n:
         return model
-    rows = np.sort(np.random.default_rng(0).permutation(model.y.size)[:n])
+    rows = drawn(np.arange(model.y.size), n)
     data = {name: getattr(model, name)[rows] for name in ("y", "u", "weights", "shifts", "additive")}
     return replace(model, **data)
 
