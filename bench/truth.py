@@ -1,9 +1,10 @@
 """Prints how often the miners are right: coverage of planted laws, and claims made out of pure noise.
 
-    python bench/truth.py [--sweeps 500] [--noise 1000] [--defects 100] [--miner NAME]… [--workers 2]
+    python bench/truth.py [--sweeps 500] [--noise 1000] [--defects 100] [--miner NAME]… [--first 0] [--workers 2]
 
-The seeds are not those of the tests. `covers` is the share of sweeps whose 95% interval holds the planted value, among
-those that state one; `supported` the share in which the claim is made. Noise goes through the whole report, all miners
+The seeds are not those of the tests; `--first` leaves out so many, for a run that goes on where another ended. `covers`
+is the share of sweeps whose 95% interval holds the planted value, among those that state one; `supported` the share in
+which the claim is made. Noise goes through the whole report, all miners
 and the correction for all comparisons; a miner's own noise is told with its laws. See `tests/truth/laws`. Defects are
 those that the checks of the Deep Learning Tuning Playbook look for: `found` is the share of sweeps with that defect in
 which the check fails, `alarms` the number of clean sweeps in which it does; see `tests/truth/defects.py`.
@@ -73,10 +74,10 @@ def one_defect(name: str, seed: int) -> dict[str, str]:
         return defects.statuses(draw(np.random.default_rng(seed)))
 
 
-def tell_laws(pool: Executor, miners: Sequence[str], n: int) -> None:
+def tell_laws(pool: Executor, miners: Sequence[str], n: int, first: int) -> None:
     """Prints a row a law."""
     print(f"{'miner':<17}{'planted law':<{WIDE}}{'stated':>8}{'covers':>8}{'supported':>11}   of {n} sweeps")
-    seeds = range(FIRST_SEED, FIRST_SEED + n)
+    seeds = range(FIRST_SEED + first, FIRST_SEED + first + n)
     for miner in miners:
         for number, law in enumerate(laws.laws_of(miner)):
             rows = np.array(list(pool.map(one_law, [miner] * n, [number] * n, seeds, chunksize=8)))
@@ -85,10 +86,10 @@ def tell_laws(pool: Executor, miners: Sequence[str], n: int) -> None:
             print(f"{miner:<17}{law.name:<{WIDE}}{stated / n:8.2f}{covered:8.3f}{rows[:, 2].mean():11.2f}", flush=True)
 
 
-def tell_noise(pool: Executor, miners: Sequence[str], n: int, whole: bool) -> None:
+def tell_noise(pool: Executor, miners: Sequence[str], n: int, whole: bool, first: int) -> None:
     """Prints a row a kind of noise: each miner's own, then that of the whole report."""
     print(f"\n{'noise':<{17 + WIDE}}{'claims':>8}{'supported':>11}{'sweeps with any':>17}   of {n} sweeps")
-    seeds = range(FIRST_SEED, FIRST_SEED + n)
+    seeds = range(FIRST_SEED + first, FIRST_SEED + first + n)
     for miner in miners:
         for number, noise in enumerate(laws.noise_of(miner)):
             counts = list(pool.map(one_own_noise, [miner] * n, [number] * n, seeds, chunksize=8))
@@ -124,14 +125,15 @@ def main() -> None:
     parser.add_argument("--noise", type=int, default=1000, help="sweeps of each kind of noise")
     parser.add_argument("--defects", type=int, default=100, help="sweeps of each planted defect, and clean ones")
     parser.add_argument("--miner", action="append", help="only these; the noise of the whole report is left out")
+    parser.add_argument("--first", type=int, default=0, help="seeds of laws and noise to leave out")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     chosen = [name for name in laws.modules() if not args.miner or name in args.miner]
     with ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn")) as pool:
         if args.sweeps:
-            tell_laws(pool, chosen, args.sweeps)
+            tell_laws(pool, chosen, args.sweeps, args.first)
         if args.noise:
-            tell_noise(pool, chosen, args.noise, whole=not args.miner)
+            tell_noise(pool, chosen, args.noise, not args.miner, args.first)
         if args.defects and not args.miner:
             tell_defects(pool, args.defects)
 
