@@ -93,8 +93,8 @@ def _leant(
     weights = np.array([voter.weight for voter in voters])
     plain = np.ones(len(voters))
     k = min(k, len(pool))
-    (tested, defaults), (untested, _) = (_leave_one_out(voters, pool, given, w, k) for w in (weights, plain))
-    ours, plain_mean = (float(np.average(r[:, 0], weights=weights)) for r in (tested, untested))
+    folds, unweighted = (_leave_one_out(voters, pool, w, k) for w in (weights, plain))
+    ours, plain_mean = (_cost(voters, lists, weights) for lists in (folds, unweighted))
     leaned: list[dict[str, Any]] = [
         {"task": v.model.sweep.task, "weight": round(v.weight, 3), "because": v.because} for v in voters
     ]
@@ -104,8 +104,15 @@ def _leant(
             f"against {plain_mean:.2f})."
         )
         return {"verdict": "insufficient", "reason": reason, "leaned_on": leaned}
-    tried, typed = _choose(voters, pool, given, weights, k)
+    tried = _choose(voters, pool, weights, k)
+    blind = [v.model.without([c for chosen in (*folds, tried) for c in chosen]) for v in voters]
+    typed = _typed(tried, blind, weights, given)
+    rounded_folds = [
+        _typed(chosen, [b for j, b in enumerate(blind) if j != i], np.delete(weights, i), given)
+        for i, chosen in enumerate(folds)
+    ]
     tasks, models = [v.model.sweep.task for v in voters], [v.model for v in voters]
+    tested = np.array([m.outcomes(c, t) for m, c, t in zip(models, rounded_folds, folds, strict=True)])
     configurations: list[dict[str, Any]] = [
         {
             "rank": rank + 1,
@@ -118,7 +125,7 @@ def _leant(
         }
         for rank, values in enumerate(typed)
     ]
-    library = placed_library(sweeps, typed[0], given, models, defaults, weights)
+    library = placed_library(sweeps, typed[0], given, models, [c[0] for c in rounded_folds], weights)
     is_good = configurations[0]["held_out_regret"]["high"] < 1.0
     top = ", ".join(f"{v['task']} ({v['weight']:.2f})" for v in leaned[:3])
     said = "Better" if is_good else "Not shown to be better"
@@ -134,28 +141,32 @@ def _voter(part: Likeness, names: Sequence[str], pool: Sequence[Configuration]) 
     return Voter(model, max(part.weight, LEAST), part.words, model.predict(pool))
 
 
-def _choose(
-    voters: Sequence[Voter], pool: Sequence[Configuration], given: Mapping[str, Value], weights: FloatArray, k: int
-) -> tuple[list[Configuration], list[dict[str, Value]]]:
-    """The first k configurations of the pool by weighted vote, and the same as a person would type them."""
-    models = [v.model for v in voters]
-    tried = [pool[pick] for pick in portfolio(np.stack([v.predicted for v in voters]), k, weights)]
-    without = [model.without(tried) for model in models]
-
-    def predict(asked: Sequence[Configuration]) -> FloatArray:
-        return np.asarray(np.average([model.predict(asked) for model in without], axis=0, weights=weights))
-
-    return tried, rounded(tried, [m.sweep for m in models], predict, given, allowance(models, weights))
+def _choose(voters: Sequence[Voter], pool: Sequence[Configuration], weights: FloatArray, k: int) -> list[Configuration]:
+    """The first k configurations of the pool by weighted vote."""
+    return [pool[pick] for pick in portfolio(np.stack([v.predicted for v in voters]), k, weights)]
 
 
 def _leave_one_out(
-    voters: Sequence[Voter], pool: Sequence[Configuration], given: Mapping[str, Value], weights: FloatArray, k: int
-) -> tuple[FloatArray, list[dict[str, Value]]]:
-    """The regret on each task of what the others choose with these weights, (tasks, k), and their first choices."""
-    rows, defaults = [], []
-    for i, voter in enumerate(voters):
-        others = [v for j, v in enumerate(voters) if j != i]
-        tried, typed = _choose(others, pool, given, np.delete(weights, i), k)
-        rows.append(voter.model.outcomes(typed, tried))
-        defaults.append(typed[0])
-    return np.array(rows), defaults
+    voters: Sequence[Voter], pool: Sequence[Configuration], weights: FloatArray, k: int
+) -> list[list[Configuration]]:
+    """For each task what the others choose with these weights."""
+    return [
+        _choose([v for j, v in enumerate(voters) if j != i], pool, np.delete(weights, i), k) for i in range(len(voters))
+    ]  # fmt: skip
+
+
+def _cost(voters: Sequence[Voter], lists: Sequence[Sequence[Configuration]], weights: FloatArray) -> float:
+    """The weighted mean of what the first configuration of each task's list costs there."""
+    first = [v.model.outcomes(chosen[:1], chosen[:1])[0] for v, chosen in zip(voters, lists, strict=True)]
+    return float(np.average(first, weights=weights))
+
+
+def _typed(
+    tried: Sequence[Configuration], blind: Sequence[TaskModel], weights: FloatArray, given: Mapping[str, Value]
+) -> list[dict[str, Value]]:
+    """The configurations as a person would type them; the models have seen none of those that were chosen."""
+
+    def predict(asked: Sequence[Configuration]) -> FloatArray:
+        return np.asarray(np.average([model.predict(asked) for model in blind], axis=0, weights=weights))
+
+    return rounded(tried, [m.sweep for m in blind], predict, given, allowance(blind, weights))
