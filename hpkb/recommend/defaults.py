@@ -21,7 +21,7 @@ from hpkb.recommend.candidates import Value
 from hpkb.recommend.choice import related
 from hpkb.recommend.enough import FEWEST_TASKS, is_enough, lacks
 from hpkb.recommend.families import Families, families_of
-from hpkb.recommend.given import beyond, inside, moved_beyond, with_given
+from hpkb.recommend.given import beyond, followed, inside, moved_beyond, put_in, tied, with_given
 from hpkb.recommend.held_out import chosen, held_out
 from hpkb.recommend.laws import Law
 from hpkb.recommend.library import library_default, placed_library, with_regret
@@ -72,10 +72,15 @@ def recommend(
             "The regret of a configuration cannot be predicted from the others: noise.",
         )
     names = [name for name in configurations[0]["values"] if name not in asked]
-    document |= beside | {"search_space": search_space(of_task, names)}
+    document |= {"search_space": search_space(of_task, names)}
     if task is None:
         document["rules"] = [rule.document() for rule in scale_rules(of_task)]
-    document |= {"configurations": configurations, "verdict": verdict, "reason": reason}
+    if task and asked:
+        anchored = {one.name for one in outside}
+        beside["conditional"] = [n for n in beside["conditional"] if n["hyperparameter"] not in anchored]
+        said = (*(note["words"] for note in beside["conditional"]), "The test is of the default with nothing given.")
+        reason = " ".join([reason, *said])
+    document |= beside | {"configurations": configurations, "verdict": verdict, "reason": reason}
     return moved_beyond(document, outside, asked, laws)
 
 
@@ -189,11 +194,14 @@ def _for_task(
     """The configurations, what else the document says, and the p-value of "forests predict what they have not seen"."""
     names = [h.name for h in sweep.hyperparameters]
     model = TaskModel.fit(sweep, names, seed)
-    pool = with_given(candidates.observed([sweep], names), given, laws)
+    along = tied(given, laws)
+    fixed = {name: value for name, value in given.items() if name not in along}
+    pool = with_given(candidates.observed([sweep], names), fixed, ())
     k = min(k, sweep.n_configurations // 2)  # no more than one half of the test holds
     tried = [pool[int(i)] for i in np.argsort(model.predict(pool), kind="stable")[:k]]
     without = model.without(tried)
-    typed = rounded(tried, [sweep], without.predict, given, allowance([model]))
+    moved = [put_in(configuration, along, laws) for configuration in tried]
+    typed = rounded(moved, [sweep], without.predict, given, allowance([model]))
     document = library_default([sweep], typed[0], given)
     halves = split_half(sweep, seed, len(typed), document)
     configurations = [
@@ -209,7 +217,8 @@ def _for_task(
     placed = halves.library[np.isfinite(halves.library)]
     library = with_regret(document, [sweep], _split_summary(placed, sweep.task) if placed.size else None)
     trials = budget([model], typed[:1], [name for name in typed[0] if name not in given], seed)
-    return configurations, {"library_default": library, "budget": trials}, halves.p_value
+    beside = {"library_default": library, "budget": trials, "conditional": followed(tried[0], along, laws)}
+    return configurations, beside, halves.p_value
 
 
 def _split_summary(regrets: FloatArray, task: str) -> dict[str, Any]:

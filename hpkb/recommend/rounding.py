@@ -55,12 +55,8 @@ def rounded(
 def _ladders(
     configuration: Configuration, sweeps: Sequence[Sweep], given: Mapping[str, Value]
 ) -> dict[str, list[float]]:
-    found = {}
-    for name, value in configuration.items():
-        tried = [h for s in sweeps if (h := s.hyperparameter(name)) is not None and h.scale != "category"]
-        if name not in given and not isinstance(value, str) and tried:
-            found[name] = ladder(float(value), tried)
-    return found
+    numbers = {n: float(v) for n, v in configuration.items() if n not in given and not isinstance(v, str)}
+    return {name: ladder(value, name, sweeps) for name, value in numbers.items()}
 
 
 def _at(

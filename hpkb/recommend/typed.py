@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hpkb.sweep import FloatArray, Hyperparameter
+from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
 SHARES = frozenset("dropout label_smoothing momentum beta1 beta2 stochastic_depth ema_decay".split())
 COARSE = (1.0, 2.0, 3.0, 5.0, 10.0)
 FINE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
-REPEATED = 2  # runs a distinct value on average, from which on values were chosen and not drawn
+REPEATED = 2  # configurations a distinct value on average, from which on values were chosen and not drawn
 
 
 def on_log(value: float, digits: Sequence[float] = COARSE) -> float:
@@ -49,18 +49,28 @@ def is_whole(tried: FloatArray) -> bool:
     return bool(tried.size) and bool(np.all(tried == np.round(tried))) and float(tried.max()) > 1
 
 
-def ladder(value: float, parameters: Sequence[Hyperparameter]) -> list[float]:
-    """Returns the value ever less rounded, at last as it is; what the tasks tried says how (`parameters`, one a task).
+def ladder(value: float, name: str, sweeps: Sequence[Sweep]) -> list[float]:
+    """Returns the value ever less rounded, at last as it is; what the tasks tried of the hyperparameter says how.
 
-    A number of one or two digits that was chosen, so that many runs have it, stays as it is. Nothing outside of what
-    was tried is returned but the value itself.
+    A number of one or two digits that somebody chose, so that many configurations of a task have it, stays as it is.
+    Nothing outside of what was tried is returned but the value itself; nothing but that where no task varies it.
     """
-    tried = np.concatenate([p.values[~np.isnan(p.values)] for p in parameters])
-    chosen = value in tried and tried.size >= REPEATED * np.unique(tried).size
-    if value == 0 or (chosen and value == significant(value, 2)):
+    varied = [s for s in sweeps if (h := s.hyperparameter(name)) is not None and h.scale != "category"]
+    if not varied or value == 0 or (value == significant(value, 2) and any(_chose(s, name, value) for s in varied)):
         return [value]
+    parameters = [h for s in varied if (h := s.hyperparameter(name)) is not None]
+    tried = np.concatenate([h.values[~np.isnan(h.values)] for h in parameters])
     inside = (v for v in _coarser(value, parameters[0], tried) if tried.min() <= v <= tried.max())
     return list(dict.fromkeys([*inside, value]))
+
+
+def _chose(sweep: Sweep, name: str, value: float) -> bool:
+    """Whether a task tried the value, and few values beside it: somebody wrote them down."""
+    parameter = sweep.hyperparameter(name)
+    _, first = np.unique(sweep.configuration, return_index=True)
+    values = np.empty(0) if parameter is None else parameter.values[first]
+    values = values[~np.isnan(values)]
+    return bool(value in values and values.size >= REPEATED * np.unique(values).size)
 
 
 def _coarser(value: float, parameter: Hyperparameter, tried: FloatArray) -> Iterator[float]:
