@@ -38,7 +38,7 @@ def one_draw(sweeps, known, truths, names, rng):
     for left_out, true in enumerate(truths):
         others = which([i for i in range(len(models)) if i != left_out])
         pool = [c for c in design or drawn(sweeps[left_out], names, rng) if candidates.key(c) in true]
-        picks = choose([models[i] for i in others], pool, 4, 0)
+        picks = choose([models[i] for i in others], pool, 4, 0).picks
         outcomes["hpkb"].append([true[candidates.key(pool[p])] for p in picks])
         keep = [i for i, key in enumerate(tables[0]) if key in true]
         for method, choice in PEERS.items():

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 import hpkb.miners
 from hpkb.findings import Finding
 from hpkb.recommend.defaults import recommend
+from hpkb.recommend.evidence import with_evidence
 from hpkb.stats.correction import benjamini_yekutieli
 from hpkb.sweep import Sweep
 
@@ -61,7 +62,10 @@ def mine(
         tasks: list[str | None] = [None, *(s.task for s in ordered)]
         bare = [replace(sweep, recorded=sweep.records.without_curves()) for sweep in ordered]  # no default needs them
         documents = spread(_recommend, [(_of_task(bare, task), task, seed) for task in tasks])
-    defaults = {task: _with_evidence(d, findings) for task, d in zip(tasks, documents, strict=True)}
+    defaults = {
+        task: with_evidence(document, findings, _of_task(bare, task))
+        for task, document in zip(tasks, documents, strict=True)
+    }
     return Mined(tuple(findings), defaults)
 
 
@@ -95,43 +99,6 @@ def _of_task(sweeps: Sequence[Sweep], task: str | None) -> list[Sweep]:
 
 def _recommend(sweeps: Sequence[Sweep], task: str | None, seed: int) -> dict[str, Any]:
     return recommend(sweeps, task, k=LIST_LENGTH, seed=seed)
-
-
-def _with_evidence(document: dict[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
-    """Adds to each configuration the findings that its values rest on, and the rules that tie values together."""
-    relevant = [
-        f
-        for f in findings
-        if f.verdict == "supported" and f.hyperparameters and document["task"] in (f.task, None)
-    ]
-    for configuration in document["configurations"]:
-        names = set(configuration["values"])
-        configuration["finding_ids"] = [f.id for f in relevant if names.issuperset(f.hyperparameters)]
-    if document["configurations"]:
-        document["rules"] = document["rules"] or _rules(document, findings)
-    return document
-
-
-def _rules(document: dict[str, Any], findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The learning rate as a power of the batch size, where that is supported for the task (or over all of them)."""
-    values = document["configurations"][0]["values"]
-    exponents = [
-        f for f in findings
-        if f.task == document["task"] and f.quantity == "scaling_exponent" and f.verdict == "supported"
-    ]  # fmt: skip
-    if not exponents or not {"learning_rate", "batch_size"} <= values.keys():
-        return []
-    exponent = exponents[0]
-    formula = f"{values['learning_rate']:.2g} * (batch_size/{values['batch_size']:g})^{exponent.estimate:.2f}"
-    interval = {"batch_size": [exponent.low, exponent.high]}
-    return [
-        {
-            "hyperparameter": "learning_rate",
-            "formula": formula,
-            "exponents": interval,
-            "finding_id": exponent.id,
-        }
-    ]
 
 
 @contextmanager

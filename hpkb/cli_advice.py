@@ -24,7 +24,10 @@ UNDERSCORES = click.option(
     "--like", metavar="NAME", help="For a new task that resembles this one: leans on tasks like it."
 )
 @click.option(
-    "--given", multiple=True, metavar="NAME=VALUE", help="A value that is already decided; can be repeated."
+    "--given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value that is already decided, which the learning rate follows; can be repeated.",
 )
 @click.option(
     "--k",

@@ -23,7 +23,9 @@ class Finding:
 
     `estimate`, `low`, `high` are in `unit`; None where there is nothing to state. `claim` is the sentence for the
     verdict; `claim_if_insufficient` replaces it when the correction for all comparisons of the report takes the
-    verdict away. `condition` says of which part of the task it holds ("optimizer=SGD"), empty for the whole.
+    verdict away. `condition` says of which part of the task it holds ("optimizer=SGD"), empty for the whole; it is
+    part of what is asked. `seen_with` says where the answer was seen ("optimizer=AdamW", the best one of those that
+    were tried): that is part of the answer.
     `figure` holds the numbers of the chart (JSON values only), so that a page computes none.
     """
 
@@ -50,6 +52,7 @@ class Finding:
     run_ids: tuple[str, ...] = ()
     claim_if_insufficient: str = ""
     condition: str = ""
+    seen_with: str = ""
     figure: Mapping[str, Any] = field(default_factory=dict)
 
     @property

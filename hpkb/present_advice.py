@@ -144,8 +144,51 @@ def _recommendation_table(document: dict[str, Any]) -> str:
     table.add_row(
         "worth random trials", *(str(c["worth_random_trials"]) for c in document["configurations"]), ""
     )
-    rules = [f"{rule['hyperparameter']} = {rule['formula']}" for rule in document["rules"]]
-    return "\n".join([*lines, text(table), *rules, *_to_search(document), *_set_aside(document)])
+    library = (document.get("library_default") or {}).get("held_out_regret")
+    if library:
+        table.add_row("torch's own default", f"{library['mean']:.2f}", *[""] * (len(regrets) - 1), _library(document))
+    family = [c.get("held_out_family_regret") for c in document["configurations"]]
+    if family[0]:
+        of_family = (f"{r['mean']:.2f}" for r in family)
+        table.add_row("family held out", *of_family, escape(f"{family[0]['families']} families by {family[0]['by']}"))
+    tail = [*_rules(document), *_not_placed(document), *_budget(document), *_to_search(document), *_set_aside(document)]
+    return "\n".join([*lines, text(table), *tail])
+
+
+def _library(document: dict[str, Any]) -> str:
+    """The library's values, with how many tasks could place them."""
+    library = document["library_default"]
+    told = ", ".join(f"{name} {_number(value)}" for name, value in library["values"].items())
+    return escape(f"{library['optimizer']} with {told}")
+
+
+def _not_placed(document: dict[str, Any]) -> list[str]:
+    library = document.get("library_default") or {}
+    return [f"torch's own default: {library['reason']}"] if library.get("reason") else []
+
+
+def _rules(document: dict[str, Any]) -> list[str]:
+    lines = []
+    for rule in document["rules"]:
+        spoken = f" {rule['words']}" if rule.get("words") else ""
+        lines.append(f"{rule['hyperparameter']} = {rule['formula']}.{spoken}")
+    return lines
+
+
+def _budget(document: dict[str, Any]) -> list[str]:
+    """How many random trials are worth their cost."""
+    budget = document.get("budget")
+    if not budget:
+        return []
+    if not budget["sets"]:
+        return [f"Trials worth spending: not known. {budget['reason']}"]
+    parts = []
+    for part in budget["sets"]:
+        names = part["hyperparameters"]
+        of = " and ".join(names) if len(names) < 3 else f"all {len(names)}"
+        high = f"{part['high']}" if part["high"] is not None else "more than was tried"
+        parts.append(f"{part['trials']} ({part['low']} to {high}) on {of}")
+    return [f"Trials worth spending, at random: {'; '.join(parts)}. Twice as many gain less than seeds scatter."]
 
 
 def _to_search(document: dict[str, Any]) -> list[str]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import hpkb as package
 from hpkb.errors import HpkbError, UsageError
 from hpkb.recommend.answer import Recommendation
+from hpkb.suggest.check import lines_of
+from hpkb.suggest.known import Known
+from hpkb.suggest.space import Knob, Space
+from hpkb.sweep import Sweep
 from tests.advice import advised as advised
 from tests.stores import Hpkb
 
@@ -43,6 +49,26 @@ def test_each_line_names_its_finding(advised: Path) -> None:
         known = {f.id: f for f in base.findings()}
         lines = base.check({"lr": 0.28, "optimizer": "SGD"}, "alpha")["lines"]
     assert known[lines[0]["finding_id"]].quantity == "safe_upper_bound"
+
+
+def test_the_finding_itself_says_with_which_optimizer_its_answer_was_seen(advised: Path) -> None:
+    with package.open(advised / "hpkb.duckdb") as base:
+        found = [f for f in base.findings("alpha", "response") if f.quantity == "optimum"]
+    rates = [f for f in found if f.hyperparameters == ("learning_rate",)]
+    assert {f.seen_with for f in rates} == {"optimizer=AdamW", "optimizer=SGD"}
+    assert all(f.condition in ("", f.seen_with) for f in rates)
+    assert all(f.to_json()["seen_with"] == f.seen_with for f in rates)
+    usual = next(f for f in rates if not f.condition)
+    space = Space((Knob("learning_rate", "log", 1e-4, 1.0),))
+    sweep = Sweep("t", "val_loss:min", (), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, bool), ())
+    for words in (usual.claim, "The words say nothing."):
+        known = Known(sweep, space, [replace(usual, claim=words)], {}, "", 0)
+        asked = [{"learning_rate": 0.005, "optimizer": name} for name in ("AdamW", "SGD", "Lion")]
+        lines = [next(lines_of(known, values)) for values in asked]
+        says = [line.says for line in lines]
+        own = usual.seen_with.partition("=")[2]
+        assert says[("AdamW", "SGD").index(own)].endswith(f"(with {own})")
+        assert says[2] == "too few runs with Lion to tell"
 
 
 def test_what_always_changed_together_is_not_judged(advised: Path) -> None:

@@ -1,11 +1,15 @@
 """Defaults: planted optima are found, tested where they were not derived, and not invented where little is known."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from hpkb.recommend.budget import worth_trying
 from hpkb.recommend.defaults import recommend
+from hpkb.recommend.families import families_of
+from hpkb.recommend.library import TORCH
 from hpkb.recommend.regret import best_of_random, run_regrets, worth_random_trials
 from hpkb.sweep import Hyperparameter, Sweep
 
@@ -118,6 +122,117 @@ def test_a_diverged_run_has_the_worst_regret() -> None:
     regrets = run_regrets(sweep("t"))
     assert (regrets[sweep("t").infeasible] == 2.0).all()
     assert regrets.min() == 0.0
+
+
+def test_the_values_are_typed_and_cost_no_more_than_those_that_were_run() -> None:
+    first = recommend([sweep(f"t{i}", best=-6.0 + 0.2 * i, seed=i) for i in range(5)])["configurations"][0]
+    rate = first["values"]["learning_rate"]
+    assert rate == float(f"{rate:.1g}")
+    assert first["held_out_regret"]["mean"] < 0.1
+
+
+def with_repeats(task: str, best: float, optimizer: str = "AdamW") -> Sweep:
+    """A bowl with three seeds of each configuration, and a weight decay that does not matter."""
+    once = sweep(task, best=best)
+    rows = np.repeat(np.arange(once.n_runs), 3)
+    rng = np.random.default_rng([ord(letter) for letter in task])
+    rate = once.hyperparameters[0].values[rows]
+    decay = np.exp(np.random.default_rng(4).uniform(-12, -2, once.n_runs))[rows]
+    own, seeds = 0.02 * rng.standard_normal(once.n_runs), 0.02 * rng.standard_normal(rows.size)
+    return Sweep(
+        task, "val_loss:min", tuple(f"{task}-{i}" for i in range(rows.size)), rows, np.tile([0.0, 1, 2], once.n_runs),
+        0.1 * (np.log(rate) - best) ** 2 + own[rows] + seeds, np.zeros(rows.size, dtype=bool),
+        (Hyperparameter("learning_rate", "log", rate), Hyperparameter("weight_decay", "log", decay)),
+        {"optimizer": optimizer},
+    )  # fmt: skip
+
+
+def test_the_librarys_own_default_stands_on_the_same_scale() -> None:
+    far, near = (recommend([with_repeats(f"t{i}", best) for i in range(4)]) for best in (-2.5, np.log(1e-3)))
+    for document in (far, near):
+        library = document["library_default"]
+        assert library["values"] == {"learning_rate": 1e-3, "weight_decay": 0.01}
+        assert library["held_out_regret"]["tasks"] == 4
+    worse, alike = (d["library_default"]["held_out_regret"]["mean"] for d in (far, near))
+    assert worse > 0.5 + far["configurations"][0]["held_out_regret"]["mean"]
+    assert abs(alike - near["configurations"][0]["held_out_regret"]["mean"]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "low", "says"),
+    [
+        ("Shampoo", None, "torch has no defaults for 'Shampoo'"),
+        ("", None, "The optimizer was not recorded"),
+        ("Adadelta", None, "learning_rate 1 and weight_decay 0 was never tried"),
+    ],
+)
+def test_where_the_library_cannot_be_placed_it_is_said(optimizer: str, low: None, says: str) -> None:
+    one = with_repeats("t", -6.0, optimizer)
+    if not optimizer:
+        one = replace(one, fixed={})
+    library = recommend([one], "t")["library_default"]
+    assert library["held_out_regret"] is None
+    assert library["reason"].startswith("It cannot be placed")
+    assert says in library["reason"]
+
+
+def test_torchs_defaults_are_those_of_the_torch_that_is_there() -> None:
+    torch = pytest.importorskip("torch")
+    for name, values in TORCH.items():
+        known = inspect.signature(getattr(torch.optim, name)).parameters
+        own = {"learning_rate": known["lr"].default}
+        own |= {n: known[n].default for n in ("weight_decay", "momentum") if n in known}
+        if "betas" in known:
+            own["beta1"], own["beta2"] = known["betas"].default
+        if "eps" in known:
+            own["epsilon"] = known["eps"].default
+        assert {n: own[n] for n in values} == dict(values), name
+
+
+def test_a_task_says_how_many_trials_are_worth_their_cost() -> None:
+    document = recommend([with_repeats("t", -6.0)], "t")
+    budget = document["budget"]
+    assert budget["verdict"] == "supported"
+    sets = [part["hyperparameters"] for part in budget["sets"]]
+    assert sets == [["learning_rate"], ["learning_rate", "weight_decay"]]
+    for part in budget["sets"]:
+        assert 1 <= part["low"] <= part["trials"] <= (part["high"] or 1000)
+        assert part["expected_regret"] < 0.5
+    assert recommend([sweep("t")], "t")["budget"]["verdict"] == "insufficient"  # no seed repeats
+    assert recommend([sweep(f"t{i}", seed=i) for i in range(3)])["budget"]["sets"] == []
+
+
+def test_a_search_is_worth_going_on_while_doubling_gains_more_than_noise() -> None:
+    pool = np.random.default_rng(0).uniform(0, 2, 400)  # the best of k has 2 / (k + 1): twice as many gain 1 / k
+    assert worth_trying(pool, 0.1) == pytest.approx(9, abs=2)
+    assert worth_trying(pool, 0.02) == pytest.approx(49, abs=12)
+    assert worth_trying(pool, 3.0) == 1
+    assert worth_trying(pool, 0.0) == 200  # half of what was tried
+
+
+def test_a_family_is_left_out_as_a_whole() -> None:
+    names = ("mnist_mlp", "mnist_cnn", "cifar_cnn", "cifar_vit", "imdb")
+    sweeps = [sweep(n, best=-6.0 if n.startswith("m") else -3.5, seed=i) for i, n in enumerate(names)]
+    first = recommend(sweeps)["configurations"][0]
+    assert first["held_out_family_regret"]["by"] == "the first word of the name"
+    assert first["held_out_family_regret"]["families"] == 3
+    # what its sibling knows is taken away
+    alone, whole = (first[name]["by_task"]["mnist_mlp"] for name in ("held_out_regret", "held_out_family_regret"))
+    assert whole >= alone
+    assert "held_out_family_regret" not in recommend([sweep(f"t{i}", seed=i) for i in range(4)])["configurations"][0]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "by"), [({"data.dataset": "A"}, "the data set"), ({"family": "x", "dataset": "B"}, "the family that")]
+)
+def test_families_are_those_that_the_runs_recorded(fixed: dict[str, str], by: str) -> None:
+    sweeps = [replace(sweep(f"t_{i}"), fixed=fixed if i < 2 else {k: f"{v}{i}" for k, v in fixed.items()})
+              for i in range(4)]  # fmt: skip
+    found = families_of(sweeps)
+    assert found is not None
+    assert found.by.startswith(by)
+    assert sorted(map(len, found.groups.values())) == [1, 1, 2]
+    assert families_of(sweeps[:2]) is None  # one family
 
 
 def test_best_of_random_equals_a_simulation() -> None:

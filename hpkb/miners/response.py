@@ -197,7 +197,7 @@ def _optimum(case: Case) -> Finding:
         miner="response", hyperparameters=(h.name,), quantity="optimum", verdict="supported",
         claim=f"{_with(case)}he best {h.name} for {metric} is {estimate:.3g} [{low:.3g}, {high:.3g}]; "
         f"anything from {from_to} is as good within noise.",
-        condition=case.condition,
+        condition=case.condition, seen_with=f"optimizer={case.optimizer}" if case.optimizer else "",
         claim_if_insufficient=f"{_with(case)}hese runs do not show that {h.name} matters for {metric}; its best value "
         f"is estimated at {estimate:.3g} [{low:.3g}, {high:.3g}].",
         estimate=estimate, low=low, high=high, unit=_unit(h), p_value=case.p_value,

@@ -118,6 +118,8 @@ class Recommended:
     regret: Regret | None
     worth: int | None
     evidence: tuple[Link, ...]
+    family: Regret | None = None  # with the whole family of a task left out
+    families_by: str = ""
 
     def setting(self, name: str) -> Setting | None:
         """Returns the setting of that name, or None."""
@@ -130,7 +132,18 @@ class Rule:
 
     hyperparameter: str
     formula: str
-    exponents: tuple[tuple[str, float, float], ...]
+    exponents: tuple[tuple[str, float | None, float | None], ...]
+    words: str = ""  # what it says at a few values
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How many random trials are worth their cost on some hyperparameters; `high` is None beyond what was tried."""
+
+    names: tuple[Link, ...]
+    trials: int
+    low: int
+    high: int | None
 
 
 @dataclass(frozen=True)
@@ -159,6 +172,9 @@ class Default:
     figure: Figure | None
     search: tuple[Searched, ...] = ()  # where no value is recommended
     set_aside: tuple[Link, ...] = ()  # tasks that the others do not predict
+    library_words: str = ""  # the library's values, or why they cannot be placed
+    trials: tuple[Trials, ...] = ()
+    trials_unknown: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpkb.names import NAMES
 from hpkb.pages.drawing import finding_figure, regret_figure
-from hpkb.pages.formats import title
+from hpkb.pages.formats import number, spoken, title
 from hpkb.pages.model import (
     Default,
     Evidence,
@@ -19,6 +19,7 @@ from hpkb.pages.model import (
     Rule,
     Searched,
     Setting,
+    Trials,
 )
 from hpkb.pages.places import Places
 from hpkb.pages.slugs import anchor, digest, slug
@@ -89,7 +90,22 @@ def default_view(
         figure=regret_figure(first, library, name) if first and first.mean is not None else None,
         search=() if document.get("task") else tuple(_searched(document.get("search_space") or {}, where)),
         set_aside=tuple(link for task in document.get("set_aside") or () if (link := where.task(task))),
+        library_words=_library_words(document.get("library_default") or {}),
+        trials=tuple(_trials(part, where) for part in (document.get("budget") or {}).get("sets", ())),
+        trials_unknown=(document.get("budget") or {}).get("reason", ""),
     )  # fmt: skip
+
+
+def _library_words(library: Mapping[str, Any]) -> str:
+    if library.get("reason"):
+        return str(library["reason"])
+    values = ", ".join(f"{spoken(name)} {number(value)}" for name, value in library.get("values", {}).items())
+    return f"{library.get('optimizer', 'optimizer')} with {values}" if values else ""
+
+
+def _trials(part: Mapping[str, Any], where: Places) -> Trials:
+    names = tuple(where.hyperparameter(name) for name in part["hyperparameters"])
+    return Trials(names, part["trials"], part["low"], part["high"])
 
 
 def _searched(space: Mapping[str, Any], where: Places) -> Iterator[Searched]:
@@ -112,7 +128,9 @@ def _recommended(
     evidence = tuple(Link(f.claim, f.href) for f in cited)
     regret = _regret(document.get("held_out_regret"), where)
     rank, worth = document.get("rank", 1), document.get("worth_random_trials")
-    return Recommended(rank, tuple(settings), regret, worth, evidence)
+    of_family = document.get("held_out_family_regret") or {}
+    family = _regret(of_family, where)
+    return Recommended(rank, tuple(settings), regret, worth, evidence, family, of_family.get("by", ""))
 
 
 def _regret(document: Mapping[str, Any] | None, where: Places) -> Regret | None:
@@ -124,4 +142,4 @@ def _regret(document: Mapping[str, Any] | None, where: Places) -> Regret | None:
 
 def _rule(document: Mapping[str, Any]) -> Rule:
     exponents = tuple((name, low, high) for name, (low, high) in document.get("exponents", {}).items())
-    return Rule(document["hyperparameter"], document["formula"], exponents)
+    return Rule(document["hyperparameter"], document["formula"], exponents, document.get("words", ""))

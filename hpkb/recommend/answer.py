@@ -54,8 +54,12 @@ def answer(
         return Recommendation({**saved, "configurations": known[:k]})
     from hpkb.kb import load_sweeps
     from hpkb.recommend.defaults import recommend
+    from hpkb.recommend.evidence import with_evidence
+    from hpkb.recommend.laws import laws_of
 
-    return Recommendation(recommend(load_sweeps(base.connection, task), task, values, k))
+    sweeps, findings = load_sweeps(base.connection, task), base.findings()
+    document = recommend(sweeps, task, values, k, laws=laws_of(findings, task))
+    return Recommendation(with_evidence(document, findings, sweeps))
 
 
 def _leaning(
@@ -63,13 +67,14 @@ def _leaning(
 ) -> Recommendation:
     """What alike tasks recommend; the overall default, with the reason, where leaning on them does no good."""
     from hpkb.kb import load_sweeps
+    from hpkb.recommend.laws import laws_of
     from hpkb.recommend.leaning import lean
 
     sweeps = load_sweeps(base.connection)
     target = next((s for s in sweeps if s.task == task), None)
     if target is None:
         raise KnowledgeBaseError(f"No run of '{task}' has an outcome yet. Try: hpkb analyze")
-    found = lean(base, target, sweeps, given, k, is_like)
+    found = lean(base, target, sweeps, given, k, is_like, laws_of(base.findings(), task))
     if found["verdict"] == "recommended" or base.defaults(None) is None:
         return Recommendation(found)
     overall = answer(base, None, given, k)

@@ -46,15 +46,6 @@ def recombined(configurations: Sequence[Configuration], n: int, seed: int) -> li
     return list(found.values())
 
 
-def with_given(pool: list[dict[str, Value]], given: Mapping[str, Value]) -> list[dict[str, Value]]:
-    """Returns the configurations that agree with what is given; where these are few, all of them with it put in."""
-    if not given:
-        return pool
-    asked = key(given)
-    agreeing = [c for c in pool if key({name: c.get(name, "") for name in given}) == asked]
-    return agreeing if len(agreeing) >= ENOUGH_TO_AGREE else [{**c, **given} for c in pool]
-
-
 def read(sweep: Sweep, row: int, names: Sequence[str]) -> dict[str, Value]:
     """Returns the configuration of one run of a sweep."""
     values: dict[str, Value] = {}
@@ -83,7 +74,7 @@ def encode(sweep: Sweep, configurations: Sequence[Configuration]) -> FloatArray:
     for column, parameter in enumerate(sweep.hyperparameters):
         usual = _usual(parameter)
         rows[:, column] = [
-            _place(parameter, c[parameter.name]) if parameter.name in c else usual for c in configurations
+            place(parameter, c[parameter.name]) if parameter.name in c else usual for c in configurations
         ]
     rows[np.isnan(rows).any(axis=1)] = np.nan
     return rows
@@ -120,6 +111,21 @@ def numeric_grid(sweeps: Sequence[Sweep], name: str, points: int = 33) -> FloatA
     return np.asarray(spaced(low, high, points), dtype=np.float64)
 
 
+def shared_names(sweeps: Sequence[Sweep], weights: Sequence[float] | None = None) -> list[str]:
+    """Returns the hyperparameters that at least half of the tasks vary, by weight if given, and two of them at least.
+
+    What only one task has cannot be tested on another.
+    """
+    counts: dict[str, int] = {}
+    weight: dict[str, float] = {}
+    for sweep, own in zip(sweeps, weights or [1.0] * len(sweeps), strict=True):
+        for parameter in sweep.hyperparameters:
+            counts[parameter.name] = counts.get(parameter.name, 0) + 1
+            weight[parameter.name] = weight.get(parameter.name, 0.0) + own
+    half = sum(weights or [1.0] * len(sweeps)) / 2
+    return sorted(name for name in counts if counts[name] >= 2 and weight[name] >= half)
+
+
 def first_rows(sweep: Sweep) -> list[int]:
     """Returns a row of each configuration, in the order of their numbers."""
     _, rows = np.unique(sweep.configuration, return_index=True)
@@ -133,8 +139,8 @@ def _usual(parameter: Hyperparameter) -> float:
     return float(np.median(present))
 
 
-def _place(parameter: Hyperparameter, value: Value) -> float:
-    """The value on the parameter's own scale; NaN where it lies outside what was tried."""
+def place(parameter: Hyperparameter, value: Value) -> float:
+    """Returns the value on the parameter's own scale; NaN where it lies outside what was tried."""
     if parameter.scale == "category":
         text = value if isinstance(value, str) else f"{value:g}"
         return float(parameter.levels.index(text)) if text in parameter.levels else np.nan

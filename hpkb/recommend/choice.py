@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -21,8 +22,16 @@ LEVEL = 0.01  # of the test that a task agrees with the others at all
 FEWEST_CONFIGURATIONS = 30  # fewer cannot show that it does
 
 
-def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, seed: int) -> list[int]:
-    """Returns the numbers of the first k picks from the pool.
+@dataclass(frozen=True)
+class Choice:
+    """The numbers of the picks in the pool, and what is predicted of any configurations: their mean regret, (n,)."""
+
+    picks: tuple[int, ...]
+    predict: Callable[[Sequence[Configuration]], FloatArray]
+
+
+def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, seed: int) -> Choice:
+    """Returns the first k picks from the pool.
 
     Greedy: each next configuration lowers the mean, over draws of an unseen task, of the least regret in the list the
     most. The mean of the least is submodular in the list, so that the gain is at least 1 - 1/e of that of the best
@@ -30,12 +39,16 @@ def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, s
     forest stands for a draw.
     """
     if len(models) < FEWEST_DRAWN_FROM:
-        return portfolio(np.stack([model.predict(pool) for model in models]), k)
+        few = portfolio(np.stack([model.predict(pool) for model in models]), k)
+        # a forest fits its own runs so well that it favours what was run over what it is rounded to
+        without = [model.without([pool[pick] for pick in few]) for model in models]
+        return Choice(tuple(few), lambda asked: np.mean([model.predict(asked) for model in without], axis=0))
     space = Space.of([m.sweep for m in models], sorted({name for c in pool for name in c}))
     read = [[candidates.read(m.sweep, row, space.names) for row in candidates.first_rows(m.sweep)] for m in models]
     process = Population.fit(evidence([m.sweep for m in models], space, read, seed), seed)
     best, draws = process.unseen(space.encode(pool), seed)
-    return [int(best[pick]) for pick in portfolio(draws, k)]
+    picks = tuple(int(best[pick]) for pick in portfolio(draws, k))
+    return Choice(picks, lambda asked: process.regrets(space.encode(asked)).mean(axis=0))
 
 
 def portfolio(regrets: FloatArray, k: int, weights: FloatArray | None = None) -> list[int]:

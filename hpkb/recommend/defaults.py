@@ -10,29 +10,33 @@ For one task: the test splits its configurations in two, chooses on one half and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from hpkb.recommend import candidates
-from hpkb.recommend.candidates import Configuration, Value
-from hpkb.recommend.choice import choose, related
-from hpkb.recommend.regret import configuration_means, mean_interval, run_regrets, worth_random_trials
+from hpkb.recommend.budget import budget
+from hpkb.recommend.candidates import Value
+from hpkb.recommend.choice import related
+from hpkb.recommend.enough import FEWEST_TASKS, is_enough, lacks
+from hpkb.recommend.families import Families, families_of
+from hpkb.recommend.given import beyond, followed, inside, moved_beyond, put_in, tied, with_given
+from hpkb.recommend.held_out import chosen, held_out
+from hpkb.recommend.laws import Law
+from hpkb.recommend.library import library_default, placed_library, with_regret
+from hpkb.recommend.regret import mean_interval, regret_summary, worth_random_trials
+from hpkb.recommend.rounding import allowance, rounded
 from hpkb.recommend.safe_ranges import safe_ranges
 from hpkb.recommend.scale_rules import scale_rules
 from hpkb.recommend.search_space import search_space
-from hpkb.recommend.task_model import REFITTED, TaskModel, forest
-from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
+from hpkb.recommend.split_half import split_half
+from hpkb.recommend.task_model import TaskModel
+from hpkb.sweep import FloatArray, Sweep
 
-FEWEST_TASKS = 3
-FEWEST_CONFIGURATIONS = 16
 FEWEST_TRIALS = 5  # random trials that a default which fails on one task is worth, for it to be one nevertheless
-DRAWS, MANY, DRAWS_OF_MANY = 5, 500, 2  # cuts of a task's configurations in two; fewer where there are many
 LEVEL = 0.01  # of the test that a task's default rests on more than noise
 MIXED = 2_000  # configurations beside those that were tried, where tasks tried different ones
-FOLDS = 12  # of the test over tasks
 
 
 def recommend(
@@ -41,33 +45,43 @@ def recommend(
     given: Mapping[str, Value] | None = None,
     k: int = 1,
     seed: int = 0,
+    laws: Sequence[Law] = (),
 ) -> dict[str, Any]:
     """Returns the recommendation for one task, or over all tasks, as the JSON document of the contract.
 
-    `given` fixes values; `k` is the length of the list, its first entry the single default.
+    `given` fixes values; `k` is the length of the list, its first entry the single default. `laws` say how the best
+    learning rate goes with a value that is given.
     """
-    given = dict(given or {})
-    chosen = sorted((s for s in sweeps if task is None or s.task == task), key=lambda s: s.task)
-    document = _document(chosen, task, given)
-    reason = _too_little(chosen, task)
+    asked = dict(given or {})
+    of_task = sorted((s for s in sweeps if task is None or s.task == task), key=lambda s: s.task)
+    document = _document(of_task, task, asked)
+    reason = _too_little(of_task, task)
     if reason:
         return document | {"verdict": "insufficient", "reason": reason}
+    outside = beyond(asked, of_task)
+    held = inside(asked, outside)
     p_value = 0.0
     if task:
-        configurations, p_value = _for_task(chosen[0], given, k, seed)
+        configurations, beside, p_value = _for_task(of_task[0], held, laws, k, seed)
     else:
-        configurations, document["set_aside"] = _over_tasks(chosen, given, k, seed)
-    verdict, reason = _verdict(configurations[0], task, document.get("set_aside", ()))
+        configurations, beside = _over_tasks(of_task, held, laws, k, seed)
+    verdict, reason = _verdict(configurations[0], task, beside.get("set_aside", ()))
     if verdict == "recommended" and p_value > LEVEL:
         verdict, reason = (
             "insufficient",
             "The regret of a configuration cannot be predicted from the others: noise.",
         )
-    names = [name for name in configurations[0]["values"] if name not in given]
-    document["search_space"] = search_space(chosen, names)
+    names = [name for name in configurations[0]["values"] if name not in asked]
+    document |= {"search_space": search_space(of_task, names)}
     if task is None:
-        document["rules"] = [rule.document() for rule in scale_rules(chosen)]
-    return document | {"configurations": configurations, "verdict": verdict, "reason": reason}
+        document["rules"] = [rule.document() for rule in scale_rules(of_task)]
+    if task and asked:
+        anchored = {one.name for one in outside}
+        beside["conditional"] = [n for n in beside["conditional"] if n["hyperparameter"] not in anchored]
+        said = (*(note["words"] for note in beside["conditional"]), "The test is of the default with nothing given.")
+        reason = " ".join([reason, *said])
+    document |= beside | {"configurations": configurations, "verdict": verdict, "reason": reason}
+    return moved_beyond(document, outside, asked, laws)
 
 
 def _document(sweeps: Sequence[Sweep], task: str | None, given: Mapping[str, Value]) -> dict[str, Any]:
@@ -80,11 +94,8 @@ def _document(sweeps: Sequence[Sweep], task: str | None, given: Mapping[str, Val
 
 def _too_little(sweeps: Sequence[Sweep], task: str | None) -> str:
     if task is not None:
-        configurations = sweeps[0].n_configurations if sweeps else 0
-        if configurations < FEWEST_CONFIGURATIONS:
-            return f"{configurations} configurations were tried; a default needs at least {FEWEST_CONFIGURATIONS}."
-        return "" if np.isfinite(sweeps[0].y).any() else "Every run was infeasible."
-    usable = [s for s in sweeps if not _too_little([s], s.task)]
+        return lacks(sweeps[0]) if sweeps else "No run has an outcome yet."
+    usable = [s for s in sweeps if is_enough(s)]
     if len(usable) < FEWEST_TASKS:
         return (
             f"{len(usable)} tasks have enough runs; a default for all tasks needs {FEWEST_TASKS}, "
@@ -117,33 +128,44 @@ def _verdict(default: Mapping[str, Any], task: str | None, apart: Collection[str
 
 
 def _over_tasks(
-    sweeps: Sequence[Sweep], given: Mapping[str, Value], k: int, seed: int
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The configurations, and the names of the tasks that were set aside in choosing them."""
-    usable = [s for s in sweeps if not _too_little([s], s.task)]
-    names = _shared_names(usable)
+    sweeps: Sequence[Sweep], given: Mapping[str, Value], laws: Sequence[Law], k: int, seed: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The configurations, and what else the document says: which tasks were set aside, the library's default, ..."""
+    usable = [s for s in sweeps if is_enough(s)]
+    names = candidates.shared_names(usable)
     models = [TaskModel.fit(s, names, seed) for s in usable]
     which = related(models)
     used = which(range(len(models)))
-    pool = candidates.with_given(_pool(usable, names, seed), given)
-    picks = choose([models[i] for i in used], pool, k, seed)
-    regrets, measured = _leave_one_out(models, which, pool, len(picks), seed)
-    lists = np.minimum.accumulate(regrets, axis=1)
-    without = [model.without([pool[pick] for pick in picks]) for model in models]
+    pool = with_given(_pool(usable, names, seed), given, laws)
+    picks = chosen([models[i] for i in used], pool, given, min(k, len(pool)), seed)
+    tested = held_out(models, which, [[i] for i in range(len(models))], pool, given, len(picks), seed)
+    lists = np.minimum.accumulate(tested.regrets, axis=1)
+    without = [model.without([pick.tried for pick in picks]) for model in models]
     pools = [model.regrets for model in models]
     tasks = [model.sweep.task for model in models]
     configurations = [
         {
             "rank": rank + 1,
-            "values": pool[pick],
-            "plateau": safe_ranges(without, pool[pick], given),
-            "held_out_regret": _regret_summary(regrets[:, rank], tasks) | {"measured_share": measured[rank]},
-            "list_held_out_regret": _regret_summary(lists[:, rank], tasks),
-            "worth_random_trials": worth_random_trials(float(regrets[:, rank].mean()), pools),
+            "values": pick.typed,
+            "plateau": safe_ranges(without, pick.typed, given),
+            "held_out_regret": regret_summary(tested.regrets[:, rank], tasks)
+            | {"measured_share": float(tested.measured[:, rank].mean())},
+            "list_held_out_regret": regret_summary(lists[:, rank], tasks),
+            "worth_random_trials": worth_random_trials(float(tested.regrets[:, rank].mean()), pools),
         }
         for rank, pick in enumerate(picks)
     ]
-    return configurations, [task for i, task in enumerate(tasks) if i not in used]
+    families = families_of(usable)
+    if families is not None:
+        of_families = held_out(models, which, list(families.groups.values()), pool, given, len(picks), seed)
+        for configuration, regrets in zip(configurations, of_families.regrets.T, strict=True):
+            configuration["held_out_family_regret"] = _family_summary(regrets, tasks, families)
+    beside = {
+        "set_aside": [task for i, task in enumerate(tasks) if i not in used],
+        "library_default": placed_library(usable, picks[0].typed, given, models, tested.defaults),
+        "budget": budget(models, tested.defaults, [n for n in picks[0].typed if n not in given], seed),
+    }
+    return configurations, beside
 
 
 def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict[str, Value]]:
@@ -154,40 +176,12 @@ def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict
     return tried
 
 
-def _shared_names(sweeps: Sequence[Sweep]) -> list[str]:
-    """Hyperparameters that at least half of the tasks vary; what only one task has cannot be tested on another."""
-    counts: dict[str, int] = {}
-    for sweep in sweeps:
-        for parameter in sweep.hyperparameters:
-            counts[parameter.name] = counts.get(parameter.name, 0) + 1
-    return sorted(name for name, count in counts.items() if count >= max(2, len(sweeps) / 2))
-
-
-def _leave_one_out(
-    models: Sequence[TaskModel], which: Callable[[Sequence[int]], list[int]], pool: Sequence[Configuration], k: int,
-    seed: int,
-) -> tuple[FloatArray, list[float]]:
-    """The regret on each task of the first k picks made from the other tasks, (tasks, k), and for each place in the
-    list the share of tasks on which it was measured. Beyond `FOLDS` tasks several are left out at a time; `which` of
-    the others are used is told without them.
-    """
-    regrets, measured = np.empty((len(models), k)), np.empty((len(models), k))
-    for fold in np.array_split(np.arange(len(models)), min(FOLDS, len(models))):
-        others = which([i for i in range(len(models)) if i not in fold])
-        picks = choose([models[i] for i in others], pool, k, seed)
-        for left_out in fold:
-            for rank, pick in enumerate(picks):
-                regrets[left_out, rank] = models[left_out].outcome(pool[pick])
-                measured[left_out, rank] = candidates.key(pool[pick]) in models[left_out].measured
-    return regrets, [float(share) for share in measured.mean(axis=0)]
-
-
-def _regret_summary(regrets: FloatArray, tasks: Sequence[str]) -> dict[str, Any]:
-    mean, low, high = mean_interval(regrets)
-    worst = int(regrets.argmax())
-    return {
-        "mean": mean, "low": low, "high": high, "worst": float(regrets[worst]), "worst_task": tasks[worst],
-        "tasks": len(tasks), "by_task": {task: float(r) for task, r in zip(tasks, regrets, strict=True)},
+def _family_summary(regrets: FloatArray, tasks: Sequence[str], families: Families) -> dict[str, Any]:
+    """The regret with a task's whole family left out: the mean over families with its interval, the worst task."""
+    means = np.array([regrets[numbers].mean() for numbers in families.groups.values()])
+    mean, low, high = mean_interval(means)
+    return regret_summary(regrets, tasks) | {
+        "mean": mean, "low": low, "high": high, "families": len(families.groups), "by": families.by,
     }  # fmt: skip
 
 
@@ -195,27 +189,36 @@ def _regret_summary(regrets: FloatArray, tasks: Sequence[str]) -> dict[str, Any]
 
 
 def _for_task(
-    sweep: Sweep, given: Mapping[str, Value], k: int, seed: int
-) -> tuple[list[dict[str, Any]], float]:
-    """The configurations, and the p-value of "forests predict configurations that they have not seen"."""
+    sweep: Sweep, given: Mapping[str, Value], laws: Sequence[Law], k: int, seed: int
+) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
+    """The configurations, what else the document says, and the p-value of "forests predict what they have not seen"."""
     names = [h.name for h in sweep.hyperparameters]
     model = TaskModel.fit(sweep, names, seed)
-    pool = candidates.with_given(candidates.observed([sweep], names), given)
+    along = tied(given, laws)
+    fixed = {name: value for name, value in given.items() if name not in along}
+    pool = with_given(candidates.observed([sweep], names), fixed, ())
     k = min(k, sweep.n_configurations // 2)  # no more than one half of the test holds
-    picks = [int(i) for i in np.argsort(model.predict(pool), kind="stable")[:k]]
-    outcomes, p_value = _split_half(sweep, seed, len(picks))
-    without = [model.without([pool[pick] for pick in picks])]
+    tried = [pool[int(i)] for i in np.argsort(model.predict(pool), kind="stable")[:k]]
+    without = model.without(tried)
+    moved = [put_in(configuration, along, laws) for configuration in tried]
+    typed = rounded(moved, [sweep], without.predict, given, allowance([model]))
+    document = library_default([sweep], typed[0], given)
+    halves = split_half(sweep, seed, len(typed), document)
     configurations = [
         {
             "rank": rank + 1,
-            "values": pool[pick],
-            "plateau": safe_ranges(without, pool[pick], given),
-            "held_out_regret": _split_summary(outcomes[:, rank], sweep.task),
-            "worth_random_trials": worth_random_trials(float(outcomes[:, rank].mean()), [model.regrets]),
+            "values": values,
+            "plateau": safe_ranges([without], values, given),
+            "held_out_regret": _split_summary(halves.regrets[:, rank], sweep.task),
+            "worth_random_trials": worth_random_trials(float(halves.regrets[:, rank].mean()), [model.regrets]),
         }
-        for rank, pick in enumerate(picks)
+        for rank, values in enumerate(typed)
     ]
-    return configurations, p_value
+    placed = halves.library[np.isfinite(halves.library)]
+    library = with_regret(document, [sweep], _split_summary(placed, sweep.task) if placed.size else None)
+    trials = budget([model], typed[:1], [name for name in typed[0] if name not in given], seed)
+    beside = {"library_default": library, "budget": trials, "conditional": followed(tried[0], along, laws)}
+    return configurations, beside, halves.p_value
 
 
 def _split_summary(regrets: FloatArray, task: str) -> dict[str, Any]:
@@ -223,33 +226,3 @@ def _split_summary(regrets: FloatArray, task: str) -> dict[str, Any]:
     low, high = (float(q) for q in np.quantile(regrets, [0.1, 0.9]))
     summary = {"mean": float(regrets.mean()), "low": low, "high": high, "worst": float(regrets.max())}
     return summary | {"worst_task": task, "tasks": 1, "splits": int(regrets.size)}
-
-
-def _split_half(sweep: Sweep, seed: int, k: int) -> tuple[FloatArray, float]:
-    """Regrets measured on one half of the configurations for the first k choices of the other half's forest there, and
-    the p-value of "such forests predict": Spearman's correlation over the first cut, one-sided.
-
-    (2 · draws, k): each draw cuts the configurations in two and uses either half to choose.
-    """
-    rng = np.random.default_rng(seed)
-    regrets, results = run_regrets(sweep), []
-    means, predicted = configuration_means(sweep, regrets), np.empty((DRAWS, sweep.n_configurations))
-    draws = DRAWS if sweep.n_configurations <= MANY else DRAWS_OF_MANY
-    for draw in range(draws):
-        order = rng.permutation(sweep.n_configurations)
-        for half in np.array_split(order, 2):
-            inside: BoolArray = np.isin(sweep.configuration, half)
-            asked = np.setdiff1d(order, half)
-            predicted[draw, asked] = _predict(sweep, inside, asked, regrets, seed)
-            results.append(means[asked[np.argsort(predicted[draw, asked], kind="stable")[:k]]])
-    return np.array(results), float(spearmanr(predicted[0], means, alternative="greater").pvalue)
-
-
-def _predict(
-    sweep: Sweep, inside: BoolArray, asked: IntArray, regrets: FloatArray, seed: int
-) -> FloatArray:
-    """What a forest fitted to the runs inside predicts for the configurations asked, by their numbers."""
-    rows = np.array(candidates.first_rows(sweep))[asked]  # a forest predicts the same for all runs of a configuration
-    model = forest(sweep.subset(inside), regrets[inside], seed, REFITTED)
-    features = candidates.features(sweep.hyperparameters, candidates.placed(sweep)[rows])
-    return np.asarray(model.predict(features), dtype=np.float64)

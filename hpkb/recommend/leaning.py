@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
 from hpkb.recommend.choice import portfolio
-from hpkb.recommend.defaults import FEWEST_CONFIGURATIONS, FEWEST_TASKS
+from hpkb.recommend.enough import FEWEST_TASKS, is_enough
+from hpkb.recommend.given import beyond, inside, moved_beyond, with_given
+from hpkb.recommend.laws import Law
+from hpkb.recommend.library import placed_library
 from hpkb.recommend.likeness import FEWEST_SHARED, Likeness, alike
-from hpkb.recommend.regret import CAP, worth_random_trials
+from hpkb.recommend.regret import regret_summary, worth_random_trials
+from hpkb.recommend.rounding import allowance, rounded
 from hpkb.recommend.safe_ranges import safe_ranges
 from hpkb.recommend.task_model import TaskModel
 from hpkb.sweep import FloatArray, Sweep
@@ -48,14 +51,15 @@ def lean(
     given: Mapping[str, Value],
     k: int,
     is_like: bool,
+    laws: Sequence[Law] = (),
 ) -> dict[str, Any]:
     """Returns the recommendation for a task like `target` (`is_like`), or for the target by its own first runs.
 
     The document is the contract's, with `leaned_on`: for each task its weight and why. Its verdict is `insufficient`
     where fewer than three tasks can be leaned on, or where the weights did worse than none when they were tested.
     """
-    parts = [p for p in alike(base, target, sweeps) if _is_usable(p.sweep)]
-    if is_like and _is_usable(target):
+    parts = [p for p in alike(base, target, sweeps) if is_enough(p.sweep)]
+    if is_like and is_enough(target):
         parts.append(Likeness(target, 1.0, None, target.n_configurations, ("task",)))
     document: dict[str, Any] = {
         "task": None if is_like else target.task, "objective": target.objective, "given": dict(given),
@@ -73,23 +77,24 @@ def lean(
                 f"others tried, and it takes {FEWEST_SHARED}."
             )
         return {**document, "verdict": "insufficient", "reason": reason, "leaned_on": []}
-    return {**document, **_leant(parts, given, k)}
+    outside = beyond(given, [p.sweep for p in parts])
+    document |= _leant(parts, inside(given, outside), k, laws)
+    return moved_beyond(document, outside, given, laws)
 
 
-def _is_usable(sweep: Sweep) -> bool:
-    return sweep.n_configurations >= FEWEST_CONFIGURATIONS and bool(np.isfinite(sweep.y).any())
-
-
-def _leant(parts: Sequence[Likeness], given: Mapping[str, Value], k: int) -> dict[str, Any]:
+def _leant(
+    parts: Sequence[Likeness], given: Mapping[str, Value], k: int, laws: Sequence[Law]
+) -> dict[str, Any]:
     parts = sorted(parts, key=lambda p: (-p.weight, p.sweep.task))
-    names = _shared_names(parts)
-    pool = candidates.with_given(candidates.observed([p.sweep for p in parts], names), given)
+    sweeps = [p.sweep for p in parts]
+    names = candidates.shared_names(sweeps, [max(p.weight, LEAST) for p in parts])
+    pool = with_given(candidates.observed(sweeps, names), given, laws)
     voters = [_voter(part, names, pool) for part in parts]
     weights = np.array([voter.weight for voter in voters])
     plain = np.ones(len(voters))
     k = min(k, len(pool))
-    tested, untested = (_leave_one_out(voters, pool, w, k) for w in (weights, plain))
-    ours, plain_mean = (float(np.average(r[:, 0], weights=weights)) for r in (tested, untested))
+    folds, unweighted = (_leave_one_out(voters, pool, w, k) for w in (weights, plain))
+    ours, plain_mean = (_cost(voters, lists, weights) for lists in (folds, unweighted))
     leaned: list[dict[str, Any]] = [
         {"task": v.model.sweep.task, "weight": round(v.weight, 3), "because": v.because} for v in voters
     ]
@@ -99,25 +104,36 @@ def _leant(parts: Sequence[Likeness], given: Mapping[str, Value], k: int) -> dic
             f"against {plain_mean:.2f})."
         )
         return {"verdict": "insufficient", "reason": reason, "leaned_on": leaned}
-    picks = portfolio(np.stack([v.predicted for v in voters]), k, weights)
+    tried = _choose(voters, pool, weights, k)
+    blind = [v.model.without([c for chosen in (*folds, tried) for c in chosen]) for v in voters]
+    typed = _typed(tried, blind, weights, given)
+    rounded_folds = [
+        _typed(chosen, [b for j, b in enumerate(blind) if j != i], np.delete(weights, i), given)
+        for i, chosen in enumerate(folds)
+    ]
+    tasks, models = [v.model.sweep.task for v in voters], [v.model for v in voters]
+    tested = np.array([m.outcomes(c, t) for m, c, t in zip(models, rounded_folds, folds, strict=True)])
     configurations: list[dict[str, Any]] = [
         {
             "rank": rank + 1,
-            "values": pool[pick],
-            "plateau": safe_ranges([v.model.without([pool[pick]]) for v in voters], pool[pick], given, weights),
-            "held_out_regret": _summary(tested[:, rank], weights, voters),
+            "values": values,
+            "plateau": safe_ranges([m.without([tried[rank]]) for m in models], values, given, weights),
+            "held_out_regret": regret_summary(tested[:, rank], tasks, weights),
             "worth_random_trials": worth_random_trials(
-                float(np.average(tested[:, rank], weights=weights)), [v.model.regrets for v in voters]
+                float(np.average(tested[:, rank], weights=weights)), [m.regrets for m in models]
             ),
         }
-        for rank, pick in enumerate(picks)
+        for rank, values in enumerate(typed)
     ]
+    library = placed_library(sweeps, typed[0], given, models, [c[0] for c in rounded_folds], weights)
     is_good = configurations[0]["held_out_regret"]["high"] < 1.0
     top = ", ".join(f"{v['task']} ({v['weight']:.2f})" for v in leaned[:3])
     said = "Better" if is_good else "Not shown to be better"
     reason = f"{said} than the median configuration on alike tasks that it was not derived from; leans most on {top}."
-    verdict = "recommended" if is_good else "insufficient"
-    return {"configurations": configurations, "verdict": verdict, "reason": reason, "leaned_on": leaned}
+    return {
+        "configurations": configurations, "verdict": "recommended" if is_good else "insufficient", "reason": reason,
+        "leaned_on": leaned, "library_default": library,
+    }  # fmt: skip
 
 
 def _voter(part: Likeness, names: Sequence[str], pool: Sequence[Configuration]) -> Voter:
@@ -125,40 +141,32 @@ def _voter(part: Likeness, names: Sequence[str], pool: Sequence[Configuration]) 
     return Voter(model, max(part.weight, LEAST), part.words, model.predict(pool))
 
 
-def _shared_names(parts: Sequence[Likeness]) -> list[str]:
-    """Hyperparameters that half of the weight has varied, and two tasks at least."""
-    weight: dict[str, float] = {}
-    count: dict[str, int] = {}
-    for part in parts:
-        for h in part.sweep.hyperparameters:
-            weight[h.name] = weight.get(h.name, 0.0) + max(part.weight, LEAST)
-            count[h.name] = count.get(h.name, 0) + 1
-    total = sum(max(part.weight, LEAST) for part in parts)
-    return sorted(name for name in weight if count[name] >= 2 and weight[name] >= total / 2)
+def _choose(voters: Sequence[Voter], pool: Sequence[Configuration], weights: FloatArray, k: int) -> list[Configuration]:
+    """The first k configurations of the pool by weighted vote."""
+    return [pool[pick] for pick in portfolio(np.stack([v.predicted for v in voters]), k, weights)]
 
 
 def _leave_one_out(
     voters: Sequence[Voter], pool: Sequence[Configuration], weights: FloatArray, k: int
-) -> FloatArray:
-    """The regret on each task of what the others choose with these weights, (tasks, k)."""
-    predicted = np.stack([v.predicted for v in voters])
-    rows = []
-    for i, voter in enumerate(voters):
-        picks = portfolio(np.delete(predicted, i, axis=0), k, np.delete(weights, i))
-        rows.append([voter.model.outcome(pool[pick]) for pick in picks])
-    return np.array(rows)
+) -> list[list[Configuration]]:
+    """For each task what the others choose with these weights."""
+    return [
+        _choose([v for j, v in enumerate(voters) if j != i], pool, np.delete(weights, i), k) for i in range(len(voters))
+    ]  # fmt: skip
 
 
-def _summary(regrets: FloatArray, weights: FloatArray, voters: Sequence[Voter]) -> dict[str, Any]:
-    """The weighted mean with Student's interval at the effective number of tasks (Kish 1965), and the worst task."""
-    tasks = [v.model.sweep.task for v in voters]
-    mean = float(np.average(regrets, weights=weights))
-    n = float(weights.sum() ** 2 / (weights**2).sum())
-    spread = float(np.average((regrets - mean) ** 2, weights=weights)) * n / max(n - 1, 1e-9)
-    half = float(student.ppf(0.975, max(n - 1, 0.5))) * float(np.sqrt(spread / n))
-    worst = int(regrets.argmax())
-    return {
-        "mean": mean, "low": max(0.0, mean - half), "high": min(CAP, mean + half), "worst": float(regrets[worst]),
-        "worst_task": tasks[worst], "tasks": len(tasks),
-        "by_task": {task: float(r) for task, r in zip(tasks, regrets, strict=True)},
-    }  # fmt: skip
+def _cost(voters: Sequence[Voter], lists: Sequence[Sequence[Configuration]], weights: FloatArray) -> float:
+    """The weighted mean of what the first configuration of each task's list costs there."""
+    first = [v.model.outcomes(chosen[:1], chosen[:1])[0] for v, chosen in zip(voters, lists, strict=True)]
+    return float(np.average(first, weights=weights))
+
+
+def _typed(
+    tried: Sequence[Configuration], blind: Sequence[TaskModel], weights: FloatArray, given: Mapping[str, Value]
+) -> list[dict[str, Value]]:
+    """The configurations as a person would type them; the models have seen none of those that were chosen."""
+
+    def predict(asked: Sequence[Configuration]) -> FloatArray:
+        return np.asarray(np.average([model.predict(asked) for model in blind], axis=0, weights=weights))
+
+    return rounded(tried, [m.sweep for m in blind], predict, given, allowance(blind, weights))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
-from hpkb.sweep import BoolArray, FloatArray, Sweep
+from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
 CAP = 2.0
 
@@ -51,9 +52,14 @@ def on_regret(sweep: Sweep) -> Sweep:
 
 def best_of_random(regrets: FloatArray, k: int) -> float:
     """Returns the expected regret of the best of k configurations drawn at random from the pool, with replacement."""
+    return float(best_of_each(regrets, np.array([k]))[0])
+
+
+def best_of_each(regrets: FloatArray, numbers: IntArray) -> FloatArray:
+    """Returns the expected regret of the best of k configurations for each k of `numbers`."""
     ordered = np.sort(regrets)
-    left = 1.0 - np.arange(ordered.size + 1) / ordered.size
-    return float(np.sum(ordered * (left[:-1] ** k - left[1:] ** k)))
+    left = (1.0 - np.arange(ordered.size + 1) / ordered.size) ** numbers[:, None]
+    return np.asarray((left[:, :-1] - left[:, 1:]) @ ordered)
 
 
 def worth_random_trials(regret: float, pools: Sequence[FloatArray], limit: int = 256) -> int:
@@ -64,12 +70,26 @@ def worth_random_trials(regret: float, pools: Sequence[FloatArray], limit: int =
     return limit
 
 
-def mean_interval(values: FloatArray, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Returns (mean, low, high) of regrets over tasks, by Student's t, kept within 0 and the cap."""
-    mean = float(values.mean())
+def mean_interval(values: FloatArray, weights: FloatArray | None = None) -> tuple[float, float, float]:
+    """Returns (mean, low, high) of regrets over tasks, with Student's 95% interval, kept within 0 and the cap.
+
+    With `weights` the weighted mean, and the interval at the effective number of tasks (Kish 1965).
+    """
+    w = np.ones(values.size) if weights is None else weights
+    mean = float(np.average(values, weights=w))
     if values.size < 2:
         return mean, 0.0, CAP
-    half = float(
-        student.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
-    )
+    n = float(w.sum() ** 2 / (w**2).sum())
+    spread = float(np.average((values - mean) ** 2, weights=w)) * n / max(n - 1, 1e-9)
+    half = float(student.ppf(0.975, max(n - 1, 0.5))) * float(np.sqrt(spread / n))
     return mean, max(0.0, mean - half), min(CAP, mean + half)
+
+
+def regret_summary(regrets: FloatArray, tasks: Sequence[str], weights: FloatArray | None = None) -> dict[str, Any]:
+    """Returns regrets (tasks,) as the contract has them: the mean with its interval, and the worst task by name."""
+    mean, low, high = mean_interval(regrets, weights)
+    worst = int(regrets.argmax())
+    return {
+        "mean": mean, "low": low, "high": high, "worst": float(regrets[worst]), "worst_task": tasks[worst],
+        "tasks": len(tasks), "by_task": {task: float(r) for task, r in zip(tasks, regrets, strict=True)},
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
@@ -11,6 +12,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Key
 from hpkb.recommend.regret import CAP, configuration_means, on_regret
+from hpkb.stats import noise
 from hpkb.sweep import FloatArray, Sweep
 
 UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
@@ -85,7 +87,30 @@ class TaskModel:
             regrets[known] = np.clip(predicted, 0.0, CAP)
         return regrets
 
-    def outcome(self, configuration: Configuration) -> float:
-        """The regret measured for a configuration, or predicted where the task never ran it."""
-        found = self.measured.get(candidates.key(configuration))
-        return float(self.predict([configuration])[0]) if found is None else found
+    @cached_property
+    def floor(self) -> float | None:
+        """The deviation of a regret over seeds among the better half; None where too little was repeated."""
+        return noise.floor(self.sweep)
+
+    def outcomes(self, typed: Sequence[Configuration], tried: Sequence[Configuration]) -> list[float]:
+        """The regret measured for each configuration, or predicted where the task never ran it.
+
+        Of one that was rounded from what the task ran, `tried`: what was measured for that, and the difference that a
+        forest predicts which has seen none of them (one that had would take the luck of the measured runs for theirs).
+        """
+        if [candidates.key(c) for c in typed] == [candidates.key(c) for c in tried]:
+            judge = self
+        else:
+            judge = self.without(tried)
+        predicted = judge.predict([*typed, *tried])
+        found = []
+        for i, (rounded, whole) in enumerate(zip(typed, tried, strict=True)):
+            own, start = (self.measured.get(candidates.key(c)) for c in (rounded, whole))
+            if own is None and start is not None:
+                own = float(np.clip(start + predicted[i] - predicted[len(typed) + i], 0.0, CAP))
+            found.append(float(predicted[i]) if own is None else own)
+        return found
+
+    def has_run(self, configuration: Configuration) -> bool:
+        """Whether the task ran the configuration."""
+        return candidates.key(configuration) in self.measured

@@ -18,7 +18,7 @@ import numpy as np
 from hpkb.errors import HpkbError
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Value
-from hpkb.recommend.defaults import FEWEST_CONFIGURATIONS
+from hpkb.recommend.enough import FEWEST_CONFIGURATIONS
 from hpkb.recommend.likeness import Likeness
 from hpkb.recommend.regret import CAP, run_regrets
 from hpkb.recommend.task_model import TaskModel

@@ -159,10 +159,7 @@ def _curve(known: Known, name: str, values: Mapping[str, Value]) -> Finding | No
         return own
     if level is None:
         return usual
-    optimizer = known.space.knob("optimizer")
-    others = [other for other in (optimizer.levels if optimizer else ()) if other != level]
-    is_others = any(usual.claim.startswith(f"With {other}, ") for other in others)
-    return None if is_others else usual
+    return usual if usual.seen_with in ("", f"optimizer={level}") else None
 
 
 def _on_curve(known: Known, name: str, value: Value, curve: Finding) -> Line:
@@ -193,8 +190,8 @@ def _on_curve(known: Known, name: str, value: Value, curve: Finding) -> Line:
 
 def _whose(curve: Finding) -> str:
     """With which optimizer the response was seen, where the finding speaks of one."""
-    start, comma, _ = curve.claim.partition(", ")
-    return f" ({start[0].lower()}{start[1:]})" if comma and start.startswith("With ") else ""
+    name, _, level = curve.seen_with.partition("=")
+    return f" (with {level})" if name == "optimizer" else ""
 
 
 def _safe_words(plateau: Sequence[float]) -> str:

@@ -11,11 +11,19 @@ import numpy as np
 from hpkb.findings import Finding
 from hpkb.names import lookup
 from hpkb.recommend.candidates import Value
+from hpkb.recommend.typed import (
+    FINE,
+    SHARES,
+    is_power_of_two,
+    is_whole,
+    near_one,
+    on_log,
+    power_of_two,
+    significant,
+)
 from hpkb.sweep import BoolArray, Hyperparameter, Scale, Sweep
 
-_LOG_DIGITS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
-_SHARES = frozenset("dropout label_smoothing momentum beta1 beta2 stochastic_depth ema_decay".split())
-_DIGITS = 2  # of a number on a linear scale, and of its distance to 1
+_DIGITS = 2  # of a number on a linear scale
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,12 @@ class Knob:
     def typed(self, value: float) -> float:
         """The value as a person would type it: 3e-4, 0.1, 256. May leave the range by the rounding."""
         if self.is_power_of_two:
-            return float(2 ** max(0, round(math.log2(max(value, 1.0)))))
+            return power_of_two(value)
         if self.is_whole:
-            return float(round(value)) if abs(value) < 10 else float(round(_digits(value, _DIGITS)))
+            return float(round(value)) if abs(value) < 10 else float(round(significant(value, _DIGITS)))
         if self.scale != "log" or value <= 0:
-            return near_one(value) if self.name in _SHARES else _digits(value, _DIGITS)
-        decade = 10.0 ** math.floor(math.log10(value))
-        nearest = min(_LOG_DIGITS, key=lambda digit: abs(math.log(value / (digit * decade))))
-        return float(f"{nearest * decade:.6g}")
+            return near_one(value) if self.name in SHARES else significant(value, _DIGITS)
+        return on_log(value, FINE)
 
     def at(self, share: float) -> Value:
         """The value at a share of the range from 0 to 1 on the hyperparameter's own scale, or that level."""
@@ -90,7 +96,7 @@ class Knob:
         else:
             moved = value + way * max((self.high - self.low) / 4, 1.0 if self.is_whole else 0.0)
         moved = self.typed(moved)
-        if self.name in _SHARES and moved >= 1:
+        if self.name in SHARES and moved >= 1:
             return None
         least = 1.0 if self.is_whole and self.low >= 1 else 0.0
         is_outside = moved < least or (self.scale == "log" and moved <= 0)
@@ -181,9 +187,9 @@ def fixed_knob(name: str, text: str) -> Knob | None:
         if value <= 0:
             return None
         return Knob(
-            name, "log", value / 10, value * 10, is_whole=whole, is_power_of_two=whole and _is_power(value)
+            name, "log", value / 10, value * 10, is_whole=whole, is_power_of_two=whole and is_power_of_two(value)
         )
-    span = 0.2 if name in _SHARES else max(abs(value), 1.0)
+    span = 0.2 if name in SHARES else max(abs(value), 1.0)
     return Knob(name, "linear", max(0.0, value - span), value + span, is_whole=whole)
 
 
@@ -191,11 +197,6 @@ def scale_of(name: str) -> Scale:
     """Returns the scale of a known hyperparameter, linear for another one."""
     known = lookup(name)
     return known.scale if known else "linear"
-
-
-def near_one(value: float) -> float:
-    """Returns a share rounded so that 0.9987 stays apart from 1."""
-    return 1 - _digits(1 - value, 1) if 0.9 < value < 1 else _digits(value, _DIGITS)
 
 
 def plain(value: Value) -> Value | int:
@@ -211,10 +212,10 @@ def _knob(sweep: Sweep, h: Hyperparameter) -> Knob:
     if h.scale == "category":
         return Knob(h.name, "category", levels=h.levels, only_with=only_with)
     positive = tried[tried > 0] if h.scale == "log" else tried
-    whole = bool(tried.size) and bool(np.all(tried == np.round(tried))) and float(tried.max()) > 1
+    whole = is_whole(tried)
     return Knob(
         h.name, h.scale, float(positive.min()), float(positive.max()), is_whole=whole,
-        is_power_of_two=whole and h.scale == "log" and all(_is_power(v) for v in tried),
+        is_power_of_two=whole and h.scale == "log" and all(is_power_of_two(v) for v in tried),
         has_zero=bool((tried == 0).any()), only_with=only_with,
     )  # fmt: skip
 
@@ -232,10 +233,3 @@ def _only_with(sweep: Sweep, h: Hyperparameter) -> tuple[str, frozenset[str]] | 
             return other.name, frozenset(other.levels[level] for level in having)
     return None
 
-
-def _is_power(value: float) -> bool:
-    return value >= 1 and float(2 ** round(math.log2(value))) == value
-
-
-def _digits(value: float, digits: int) -> float:
-    return float(f"{value:.{digits}g}")

@@ -146,6 +146,14 @@ def test_every_finding_with_numbers_for_a_chart_has_its_chart(
         assert sum(f"#finding-{identity}" in figure and "<svg" in figure for figure in figures) >= 1
 
 
+def test_beside_the_default_stand_torchs_own_the_family_and_what_a_search_is_worth(handbook: Path) -> None:
+    said = " ".join(re.sub(r"<[^>]+>", "", (handbook / "index.html").read_text()).split())
+    assert "torch's own default has 0.71 [0.52, 0.93]: AdamW with learning rate 0.001, weight decay 0.01." in said
+    assert "With the task's whole family left out (by the data set): " in said
+    assert "Random trials worth spending: 6 (4 to 9) on learning rate; 40 (22 to more than was tried) on " in said
+    assert "If the batch size is 64, learning rate 0.002; at 256, 0.004 (beyond what was tried)." in said
+
+
 def test_each_run_says_how_to_open_it(handbook: Path) -> None:
     served = (handbook / "tasks" / "text_transformer.html").read_text(encoding="utf-8")
     assert len(re.findall(rf'href="{sample.SERVER}/#/runs/[0-9a-f]{{32}}"', served)) == 72
