@@ -13,9 +13,9 @@ import jinja2
 from markupsafe import Markup, escape
 
 from hpkb.pages import formats, search
-from hpkb.pages.formats import number
+from hpkb.pages.formats import number, plain
 from hpkb.pages.model import Handbook, TaskPage, Words
-from hpkb.pages.places import runs_file, short
+from hpkb.pages.places import LONGEST_COLUMN, runs_file, short
 from hpkb.pages.svg import ROOT
 
 _DEFAULT_PARTIAL = "findings/_default.html"
@@ -55,7 +55,8 @@ def _runs(task: TaskPage) -> str:
         [row.anchor, f"run {short(row.run_id)}{_seed(row.seed)}", number(row.objective), *row.values]
         for row in task.rows
     ]
-    listed = {"file": runs_file(task.href), "page": task.href, "columns": task.columns, "rows": rows}
+    columns = [plain(name, LONGEST_COLUMN) for name in task.columns]
+    listed = {"file": runs_file(task.href), "page": task.href, "columns": columns, "rows": rows}
     return f"hpkb.runs({json.dumps(listed, separators=(',', ':'))});\n"
 
 
