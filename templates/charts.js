@@ -95,7 +95,7 @@ class Chart {
     const known = runs.get(this.file)?.rows[mark.run];
     const lines = this.labels.flatMap((label, i) => {
       const value = mark.values[i] || (i === this.labels.length - 1 ? known?.[2] : known?.[3 + runs.get(this.file).columns.indexOf(this.names[i])]);
-      if (value === "infeasible") return value;
+      if (value === "x") return "infeasible";
       return value ? `${label} ${value.startsWith("#") ? this.levels[+value.slice(1)] : value}` : []; // not known yet
     });
     const same = this.shown().filter((other) => other !== mark && !other.box && Math.hypot(other.x - mark.x, other.y - mark.y) < 2.5).length;

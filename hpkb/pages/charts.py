@@ -169,9 +169,9 @@ def _said(value: Any, axis: Axis, run: Listed, name: str) -> str:
 
 
 def _value(value: float | None, run: Listed) -> str:
-    """What came of a run, as a dot says it: nothing where it is the run's objective."""
+    """What came of a run, as a dot says it: nothing where it is the run's objective, `x` where it is infeasible."""
     if value is None:
-        return "infeasible"
+        return "x"
     return "" if value == run.objective else number(value)
 
 

@@ -7,9 +7,9 @@ is shorter than its attributes, and one drawing serves the light page, the dark 
 Each group of marks has a class `k-NAME`; NAME is the entry of the key below the chart that speaks of it. Points of
 runs are one path of dots (a subpath of no length with a round end is a disc) with `data-p`: for each dot the number of
 its run in the task's file `runs/TASK.js`, given as the distance from the dot before, and its values as they are
-written for people, of what `data-labels` says. A value is left empty where that file has it: the last where it is the
-run's objective, others where they are the run's own values of the hyperparameters `data-names`. The handbook without
-JavaScript shows the dots; with it, each says what it is and leads to its run.
+written for people, of what `data-labels` says (`x`: infeasible). A value is left empty where that file has it: the last
+where it is the run's objective, others where they are the run's own values of the hyperparameters `data-names`. The
+handbook without JavaScript shows the dots; with it, each says what it is and leads to its run.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def dots(kind: str, points: Sequence[Dot], shape: str = "z") -> str:
     layers = _LAYERS if shape == "z" and len(points) > _LAYERS else 1
     parts = []
     for layer in range(layers):
-        chosen = points[layer::layers]
+        chosen = sorted(points[layer::layers], key=lambda p: p.run)
         if chosen:
             places = "".join(f"M{p.x:.0f} {p.y:.0f}{shape}" for p in chosen)
             before = [0, *(p.run for p in chosen)]

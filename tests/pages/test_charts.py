@@ -51,7 +51,7 @@ def test_a_dot_says_only_what_its_runs_file_does_not() -> None:
     points = [run(0, 0.1, 0.5), run(1, 0.2, 0.3), run(2, 0.3, 0.75), run(3, 0.4, None)]
     figure = response(points, {"label": "lr", "scale": "log"})
     drawn = charts.response(figure, listed.__getitem__, WORDS)
-    assert re.findall(r'data-p="([^"]*)"', drawn) == ["3;4  0.3;2 0.3", "11  infeasible"]
+    assert re.findall(r'data-p="([^"]*)"', drawn) == ["3;4  0.3;2 0.3", "11  x"]
     assert "data-runs='runs/t.js'" in drawn
     assert json.loads(html.unescape(re.findall("data-names='([^']*)'", drawn)[0])) == ["lr"]
 
