@@ -34,7 +34,7 @@ def write_handbook(knowledge_base: duckdb.DuckDBPyConnection | HasConnection, di
     if files := unchanged(folder, made_of):
         return files
     earlier = claim(folder)
-    from hpkb.pages.build import build  # drawing takes a second to import
+    from hpkb.pages.build import build  # for a handbook that is there already, nothing more is imported
     from hpkb.pages.render import pages, words
 
     return write(pages(build(knowledge_base, words)), folder, earlier, made_of)

@@ -6,6 +6,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 MISSING = "–"
 _SPOKEN = {"lr": "learning-rate", "sd": "standard deviation"}
@@ -18,7 +19,8 @@ _UNPRINTABLE = re.compile(
 
 def plain(text: object, limit: int = 0) -> str:
     """Returns text without control characters, cut in its middle where it is longer than `limit` (0: never)."""
-    cleaned = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    words = str(text)
+    cleaned = words if words.isprintable() else _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", words)
     if not limit or len(cleaned) <= limit:
         return cleaned
     half = (limit - 1) // 2
@@ -40,6 +42,7 @@ def _sign(value: float) -> str:
     return "−" if value < 0 else ""
 
 
+@lru_cache(maxsize=1 << 16)  # the runs of a task have the same values in each of its charts
 def _magnitude(value: float, digits: int) -> str:
     if value == 0:
         return "0"
