@@ -19,7 +19,7 @@ import hpkb
 import hpkb.miners
 from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
-from hpkb.kb import load_sweeps
+from hpkb.kb import editions, load_sweeps
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
@@ -30,6 +30,7 @@ from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
 from hpkb.sweep import Sweep
 
+_NEXT = 6  # experiments that the handbook proposes for each task
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
 
 
@@ -154,13 +155,18 @@ def _mine_and_save(
     base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, say: Callable[[str], None]
 ) -> None:
     from hpkb.analysis import mine  # takes seconds to import, and often nothing is to be mined
+    from hpkb.suggest.plan import suggest_each
 
     sweeps = with_records(base.connection, sweeps)
     mined = mine(sweeps, settings.miners, settings.seed, settings.workers, say)
+    before = editions.present(base.connection)
     base.save_findings(mined.findings)
     base.clear_defaults()
     for task, document in mined.defaults.items():
         base.save_default(task, document["verdict"], document)
+    editions.turn(base.connection, before)
+    say("proposing experiments")
+    base.save_suggestions(suggest_each(base, _NEXT, settings.seed))
 
 
 def _check_comparable(sweeps: Sequence[Sweep], where: str) -> None:
@@ -200,7 +206,7 @@ def _code_digest() -> str:
     """A digest of the code that mines and recommends: a version number does not change while somebody works on it."""
     package = Path(hpkb.__file__).parent
     digest = hashlib.blake2b(digest_size=4)
-    for folder in ("miners", "stats", "recommend"):
+    for folder in ("miners", "stats", "recommend", "suggest"):
         for file in sorted((package / folder).glob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import duckdb
 
 from hpkb.configuration import in_configuration
 from hpkb.names import NAMES, lookup
 from hpkb.pages import store
+from hpkb.pages.changes import changes
 from hpkb.pages.drawing import forest_figure, importance_figure
+from hpkb.pages.evidence import evidence_pages
 from hpkb.pages.formats import plain, spoken, title
+from hpkb.pages.gaps import gaps
 from hpkb.pages.model import (
+    Compared,
     Default,
     Exclusion,
     Figure,
@@ -34,7 +38,7 @@ from hpkb.pages.slugs import digest, slug
 from hpkb.pages.tasks import task_page
 from hpkb.pages.views import default_view, finding_views
 
-_BEST = 6
+_BEST = 5
 _MANY = 40  # findings of one question
 _VERDICTS = ("supported", "rejected", "insufficient")
 
@@ -67,7 +71,8 @@ def build(connection: duckdb.DuckDBPyConnection, words_of: WordsOf) -> Handbook:
         hyperparameters=tuple(_hyperparameter(n, where, findings, defaults) for n in sorted(where.names)),
         best=_best(findings, words), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
         n_outcomes=len(done), n_infeasible=sum(run.infeasible for run in done),
-        exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
+        changes=changes(*knowledge.editions, by_id, where), gaps=gaps(knowledge.suggestions, where, by_id),
+        evidence=evidence_pages(findings, tasks), exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
         stores=tuple(opened(source) for source, _ in knowledge.sources), names=names_page(connection, where),
     )  # fmt: skip
 
@@ -97,8 +102,20 @@ def _question(
         counts=_counts(findings), comparisons=max((f.comparisons for f in findings), default=0),
         answers=_answers(findings, words.quantity), together=tuple(_together(findings, figures, words.quantity)),
         bars=tuple(bars.items()) if miner == "importance" else (), groups=tuple(_groups(findings)),
-        findings=tuple(findings),
+        findings=tuple(findings), compared=tuple(_compared(findings)),
     )  # fmt: skip
+
+
+def _compared(findings: Sequence[FindingView]) -> Iterator[Compared]:
+    """What was compared on each task, in the order of the tasks' names."""
+    by_task: dict[Link, list[FindingView]] = defaultdict(list)
+    for finding in findings:
+        if finding.task:
+            by_task[finding.task].append(finding)
+    for task, own in sorted(by_task.items(), key=lambda item: item[0].text):
+        names = {h: None for f in sorted(own, key=lambda f: _order(f.hyperparameters)) for h in f.hyperparameters}
+        runs, configurations = max(f.n_runs for f in own), max(f.n_configurations for f in own)
+        yield Compared(task, runs, configurations, max(f.n_seeds for f in own), len(own), tuple(names))
 
 
 def _together(

@@ -21,7 +21,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
     extensions_map = {  # noqa: RUF012  (the attribute that the base class has)
         ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
-        ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", "": "application/octet-stream",
+        ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json",
+        ".md": "text/markdown; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".yaml": "application/yaml",
+        "": "application/octet-stream",
     }  # fmt: skip
 
     def send_head(self) -> Any:

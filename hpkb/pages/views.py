@@ -20,11 +20,9 @@ from hpkb.pages.model import (
     Searched,
     Setting,
 )
-from hpkb.pages.places import Places
+from hpkb.pages.places import ACROSS, Places, evidence_of, runs_anchor
 from hpkb.pages.slugs import anchor, digest, slug
 from hpkb.pages.store import Knowledge, Record, Task
-
-_LISTED = 400  # runs that one finding lists; it is said how many there are
 
 
 def finding_views(knowledge: Knowledge, where: Places, titles: Mapping[str, str]) -> tuple[FindingView, ...]:
@@ -51,11 +49,12 @@ def _finding(
         infeasible_share=d.get("infeasible_share", 0.0), caveats=tuple(d.get("caveats", [])),
         evidence=_evidence(d.get("run_ids", []), tasks, where),
         figure=finding_figure(d, record.figure, direction, where.run),
+        proof=f"{evidence_of(where.tasks[task.task_id].href) if task else ACROSS}#{here}",
     )  # fmt: skip
 
 
 def _evidence(run_ids: Sequence[str], tasks: Mapping[str, Task], where: Places) -> tuple[Evidence, ...]:
-    """The runs, by task; all of a task's runs with an outcome are one link instead of hundreds."""
+    """The runs, by task; all of a task's runs with an outcome are listed on the task's own page."""
     by_task: dict[str, list[str]] = defaultdict(list)
     for run_id in run_ids:
         run = where.known.get(run_id)
@@ -66,8 +65,9 @@ def _evidence(run_ids: Sequence[str], tasks: Mapping[str, Task], where: Places) 
         if task is None or link is None:
             continue
         everything = {r.run_id for r in task.runs if r.has_outcome} == set(ids)
-        runs = () if everything else tuple(where.runs[i] for i in ids[:_LISTED])
-        found.append(Evidence(Link(link.text, f"{link.href}#runs"), len(ids), everything, runs))
+        listed = () if everything else tuple(sorted(ids))
+        place = f"{link.href}#runs" if everything else f"{evidence_of(link.href)}#{runs_anchor(listed)}"
+        found.append(Evidence(Link(link.text, place), len(ids), everything, listed))
     return tuple(found)
 
 
@@ -108,11 +108,10 @@ def _recommended(
     for name in sorted(values, key=lambda n: (order.index(n) if n in order else len(order), n)):
         low, high = plateau.get(name) or (None, None)
         settings.append(Setting(where.hyperparameter(name), values[name], low, high))
-    cited = [findings[i] for i in document.get("finding_ids", []) if i in findings]
-    evidence = tuple(Link(f.claim, f.href) for f in cited)
+    cited = tuple(findings[i] for i in document.get("finding_ids", []) if i in findings)
     regret = _regret(document.get("held_out_regret"), where)
     rank, worth = document.get("rank", 1), document.get("worth_random_trials")
-    return Recommended(rank, tuple(settings), regret, worth, evidence)
+    return Recommended(rank, tuple(settings), regret, worth, cited)
 
 
 def _regret(document: Mapping[str, Any] | None, where: Places) -> Regret | None:

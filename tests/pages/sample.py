@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from hpkb.findings import Finding
+from hpkb.kb.knowledge import KnowledgeBase
+from hpkb.suggest.plan import suggest_each
 from tests.pages.law import LAWS, Law, Trial, draw_trials, generator, identifier
 from tests.pages.law import SERVER as SERVER
 from tests.pages.sample_findings import defaults, findings_of, findings_together
@@ -72,6 +74,8 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
         _add_finding(rows, finding)
     rows["defaults"] = list(defaults(findings))
     insert(connection, rows)
+    base = KnowledgeBase(connection)
+    base.save_suggestions(suggest_each(base, 4))
 
 
 def insert_finding(connection: duckdb.DuckDBPyConnection, finding: Finding) -> None:

@@ -132,7 +132,12 @@ def test_every_finding_leads_to_the_runs_behind_it(tmp_path: Path) -> None:
         write_handbook(connection, tmp_path)
     page = (tmp_path / "questions" / "importance.html").read_text(encoding="utf-8")
     row = page.split(f'<tr id="finding-{finding.id}">')[1].split("</tr>")[0]
-    assert re.findall(r'href="../tasks/wine_mlp.html#run-([0-9a-f]+)"', row) == list(ids)
+    assert f'href="../evidence/wine_mlp.html#finding-{finding.id}"' in row
+    evidence = (tmp_path / "evidence" / "wine_mlp.html").read_text(encoding="utf-8")
+    own = evidence.split(f'<tr id="finding-{finding.id}">')[1].split("</tr>")[0]
+    (runs,) = re.findall(r'href="../evidence/wine_mlp.html#(runs-[0-9a-f]+)"', own)
+    listed = evidence.split(f'id="{runs}"')[1].split("</article>")[0]
+    assert re.findall(r'href="../tasks/wine_mlp.html#run-([0-9a-f]+)"', listed) == list(ids)
 
 
 def test_every_finding_with_numbers_for_a_chart_has_its_chart(
