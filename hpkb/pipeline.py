@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
 from hpkb.sweep import Sweep
 
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "duckdb")  # whose versions the findings may depend on
 _NEXT = 6  # experiments that the handbook proposes for each task
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
 
@@ -165,6 +167,7 @@ def _mine_and_save(
     for task, document in mined.defaults.items():
         base.save_default(task, document["verdict"], document)
     editions.turn(base.connection, before)
+    base.meta["libraries"] = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     say("proposing experiments")
     base.save_suggestions(suggest_each(base, _NEXT, settings.seed))
 

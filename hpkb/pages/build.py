@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -40,6 +41,7 @@ from hpkb.pages.views import default_view, finding_views
 
 _BEST = 5
 _MANY = 40  # findings of one question
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?(?![\w])")
 _VERDICTS = ("supported", "rejected", "insufficient")
 
 #: The words of a miner, from its partial.
@@ -65,15 +67,17 @@ def build(connection: duckdb.DuckDBPyConnection, words_of: WordsOf) -> Handbook:
         task_page(connection, t, where, findings, defaults.get(t.task_id) or defaults.get(t.name), bars)
         for t in knowledge.tasks
     )
+    names = names_page(connection, where)
+    recorded = {row.name.text: row.recorded for row in names.rows}
     done = [run for run in knowledge.runs.values() if run.has_outcome]
     return Handbook(
         default=defaults.get(""), tasks=tasks, questions=questions,
-        hyperparameters=tuple(_hyperparameter(n, where, findings, defaults) for n in sorted(where.names)),
+        hyperparameters=tuple(_hyperparameter(n, where, findings, defaults, recorded) for n in sorted(where.names)),
         best=_best(findings, words), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
         n_outcomes=len(done), n_infeasible=sum(run.infeasible for run in done),
         changes=changes(*knowledge.editions, by_id, where), gaps=gaps(knowledge.suggestions, where, by_id),
         evidence=evidence_pages(findings, tasks), exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
-        stores=tuple(opened(source) for source, _ in knowledge.sources), names=names_page(connection, where),
+        stores=tuple(opened(source) for source, _ in knowledge.sources), names=names,
     )  # fmt: skip
 
 
@@ -207,20 +211,22 @@ def _subject(links: Sequence[Link]) -> str:
 
 
 def _hyperparameter(
-    name: str, where: Places, findings: Sequence[FindingView], defaults: Mapping[str, Default | None]
-) -> HyperparameterPage:
+    name: str, where: Places, findings: Sequence[FindingView], defaults: Mapping[str, Default | None],
+    recorded: Mapping[str, tuple[tuple[str, int], ...]],
+) -> HyperparameterPage:  # fmt: skip
     entry = lookup(name)
     settings = [
         (default.task, setting)
         for default in defaults.values() if default and default.configurations
         for setting in [default.configurations[0].setting(name)] if setting
     ]  # fmt: skip
-    about = tuple(f for f in findings if any(h.text == name for h in f.hyperparameters))
+    about = [f for f in findings if any(h.text == name for h in f.hyperparameters)]
+    about.sort(key=lambda f: (f.verdict == "insufficient", f.task is not None))  # what is settled, and where, first
     return HyperparameterPage(
         name=plain(name, 120), title=title(name), href=where.hyperparameter(name).href,
         meaning=entry.meaning if entry else "", unit=entry.unit if entry else "", scale=entry.scale if entry else "",
         role=entry.role if entry else "", aliases=entry.aliases if entry else (),
-        settings=tuple(settings), findings=about,
+        recorded=recorded.get(name, ()), settings=tuple(settings), findings=tuple(about),
     )  # fmt: skip
 
 
@@ -258,11 +264,11 @@ def _counts(findings: Sequence[FindingView]) -> dict[str, int]:
 
 
 def _exclusions(knowledge: store.Knowledge, where: Places) -> tuple[Exclusion, ...]:
-    """Runs without an outcome, and infeasible ones, by task and reason."""
+    """Runs without an outcome, and infeasible ones, by task and reason; the numbers in a reason are each run's own."""
     counted: Counter[tuple[str, str]] = Counter()
     for run in knowledge.runs.values():
         if run.infeasible:
-            counted[run.task_id, f"infeasible: {run.infeasible_reason}"] += 1
+            counted[run.task_id, f"infeasible: {_NUMBER.sub('…', run.infeasible_reason)}"] += 1
         elif not run.has_outcome:
             counted[run.task_id, f"left out: {run.status.lower() or 'unknown'}, no objective"] += 1
     return tuple(

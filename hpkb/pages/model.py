@@ -243,6 +243,7 @@ class TaskPage:
     responses: tuple[FindingView, ...]
     maps: tuple[FindingView, ...]
     others: tuple[FindingView, ...]
+    data: tuple[FindingView, ...]  # whether the runs saw the same examples, and whether any of them leak
     curves: tuple[tuple[str, Figure], ...]
     rows: tuple[RunRow, ...]
     evidence: str  # its page of evidence
@@ -320,6 +321,7 @@ class HyperparameterPage:
     scale: str
     role: str
     aliases: tuple[str, ...]
+    recorded: tuple[tuple[str, int], ...]  # the names that runs have it under, each with how many
     settings: tuple[tuple[Link | None, Setting], ...]
     findings: tuple[FindingView, ...]
 

@@ -53,6 +53,7 @@ def task_page(
         responses=tuple(sorted((f for f in own if f.miner == "response" and f.figure), key=_by_name)),
         maps=tuple(f for f in own if f.miner in ("lr_weight_decay", "lr_batch_size") and f.figure),
         others=tuple(f for f in own if f.miner not in ("importance", "response", "lr_weight_decay", "lr_batch_size")),
+        data=tuple(f for f in own if f.quantity in ("split_mismatch", "leakage")),
         curves=tuple(_curves(connection, task, done, where)), rows=_rows(task, columns, stores),
         evidence=evidence_of(link.href), stores=tuple(stores.values()), facts=task.hardware,
     )  # fmt: skip
