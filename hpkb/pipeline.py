@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import duckdb
 import hpkb
 import hpkb.miners
 from hpkb.corrections import NO_CORRECTIONS, Corrections
-from hpkb.errors import SourceError
+from hpkb.errors import SourceError, UsageError
 from hpkb.kb import editions, load_sweeps
+from hpkb.kb.editions import present
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
@@ -49,6 +50,8 @@ class AnalysisSettings:
     workers: int = 1
     seed: int = 0
     dry_run: bool = False
+    templates: Path | None = None
+    publish: bool = False
     corrections: Corrections = NO_CORRECTIONS
 
 
@@ -67,6 +70,7 @@ class AnalysisReport:
     readings: Sequence[Reading]
     questions: Sequence[Question]
     dry_run: bool
+    published: str | None = None  # the MLflow run that holds the handbook
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -77,6 +81,7 @@ class AnalysisReport:
             "runs": self.n_runs,
             "findings": dict(self.verdicts),
             "handbook": None if self.handbook is None else str(self.handbook),
+            "published": self.published,
             "names": [asdict(reading) for reading in self.readings],
             "questions": [asdict(question) for question in self.questions],
         }
@@ -96,6 +101,8 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
     """
     for name in settings.miners:
         hpkb.miners.check(name)
+    if settings.publish and settings.source is None:
+        raise UsageError("No MLflow store to publish the handbook to. Name one: --tracking-uri URI.")
     try:
         report = _analyze(settings, say)
     except _DryRun as dry:
@@ -105,7 +112,13 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
 
         say("writing the handbook")
         with KnowledgeBase.open(settings.kb) as base:
-            write_handbook(base.connection, settings.handbook)
+            write_handbook(base.connection, settings.handbook, settings.templates)
+            edition = present(base.connection).number
+        if settings.publish and settings.source is not None:
+            from hpkb.ship.publish import publish  # imports MLflow's client, which takes seconds
+
+            say("publishing the handbook")
+            return replace(report, published=publish(settings.handbook, settings.source, f"edition {edition}"))
     return report
 
 
