@@ -50,7 +50,7 @@ def _copy(directory: Path, files: list[str], folder: Path) -> None:
         try:
             shutil.copyfile(directory / file, target)
         except FileNotFoundError:
-            raise HandbookError(f"The handbook in {directory} is not whole: {file} is missing. Analyze again.") from None
+            raise HandbookError(f"The handbook in {directory} lacks {file}. Analyze again.") from None
 
 
 def _manifest(directory: Path) -> tuple[str, list[str]]:

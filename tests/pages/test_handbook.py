@@ -105,7 +105,7 @@ def test_every_number_of_a_finding_is_the_findings_own(
     for document in documents:
         page = (handbook / "questions" / f"{document['miner']}.html").read_text(encoding="utf-8")
         row = page.split(f'<tr id="finding-{document["id"]}">')[1].split("</tr>")[0]
-        value, shown = re.search(r'<data class="estimate" value="([^"]*)">([^<]*)</data>', row).groups()  # type: ignore[union-attr]
+        value, shown = re.search(r'<data class="estimate" data-finding="[0-9a-f]+" value="([^"]*)">([^<]*)</data>', row).groups()  # type: ignore[union-attr]
         if isinstance(document["estimate"], str):
             assert (value, shown) == (document["estimate"], document["estimate"])
             continue

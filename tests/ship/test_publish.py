@@ -67,7 +67,7 @@ def test_what_could_not_be_sent_is_sent_the_next_time(handbook: Path, planted_st
     broken = tmp_path / "broken"
     shutil.copytree(handbook, broken)
     (broken / "glossary.html").unlink()
-    with pytest.raises(HpkbError, match=r"glossary.html is missing"):
+    with pytest.raises(HpkbError, match=r"lacks glossary.html"):
         publish(broken, uri, "edition 1")
     shutil.copy(handbook / "glossary.html", broken)
     run_id = publish(broken, uri, "edition 1")
