@@ -20,9 +20,16 @@ _ADDRESS = re.compile(r"(?i)(\w):(?=//)|\b(www)\.|\b(mailto|xmpp):")
 
 def escaped(value: Any) -> str:
     """Returns what an expression of a template puts into Markdown: text on one line, in which nothing has a meaning."""
-    if isinstance(value, Markup):
-        return str(value)
-    text = " ".join(formats.plain(value, _LONGEST).split())
+    return str(value) if isinstance(value, Markup) else _text(formats.plain(value, _LONGEST))
+
+
+def prose(value: Markup) -> Markup:
+    """Returns hpkb's own text, which pages have as HTML, whole and without its marks."""
+    return Markup(_text(value.striptags()))
+
+
+def _text(given: str) -> str:
+    text = " ".join(given.split())
     text = _SPECIAL.sub(r"\\\g<0>", "".join(_ENTITIES.get(c, c) for c in text))
     text = _ADDRESS.sub(_broken, text)
     return _FIRST.sub(lambda match: _marked(match[0]), text)

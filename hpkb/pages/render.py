@@ -56,7 +56,7 @@ class Templates:
     def markdown(self) -> jinja2.Environment:
         """The environment of what is Markdown: everything is escaped for it."""
         made = self._environment(autoescape=False, finalize=markdown.escaped)
-        made.filters |= {"code": markdown.code, "block": markdown.block, "target": markdown.target}
+        made.filters |= {"prose": markdown.prose, "code": markdown.code, "block": markdown.block, "target": markdown.target}
         return made
 
     @cached_property

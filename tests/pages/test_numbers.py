@@ -52,7 +52,7 @@ def check(document: dict[str, Any], value: str, texts: tuple[str, str, str]) -> 
     width = max(ends, default=0.0) - min(ends, default=0.0)
     for text, true in zip(texts, (estimate, low, high), strict=True):
         if isinstance(true, int | float):
-            assert abs(read(text) - true) <= max(0.06 * width, 0.051 * abs(true)), (text, true)
+            assert abs(read(text) - true) <= max(0.06 * width, 0.0051 * abs(true)), (text, true)
         elif true is None and text:
             assert text in ("–", "open")
 
@@ -65,6 +65,7 @@ def check_evidence(directory: Path, documents: Documents) -> None:
         page, _, anchor = finding["evidence"].partition("#")
         row = pages[page].split(f'<tr id="{anchor}">')[1].split("</tr>")[0]
         assert f"</svg>{document['verdict']}</span>" in row
+        assert document["claim"] in row.replace("&#39;", "'")
         assert f"<small>{document['n_configurations']:,} configurations" in row
         if document["q_value"] is not None:
             assert re.search(rf'data-value="{re.escape(str(document["q_value"]))}"', row)
