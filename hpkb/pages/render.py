@@ -56,7 +56,8 @@ class Templates:
     def markdown(self) -> jinja2.Environment:
         """The environment of what is Markdown: everything is escaped for it."""
         made = self._environment(autoescape=False, finalize=markdown.escaped)
-        made.filters |= {"prose": markdown.prose, "code": markdown.code, "block": markdown.block, "target": markdown.target}
+        for name in ("prose", "code", "block", "target"):
+            made.filters[name] = getattr(markdown, name)
         return made
 
     @cached_property

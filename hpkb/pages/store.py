@@ -6,6 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import duckdb
@@ -28,7 +29,7 @@ SELECT run_id, coalesce(task_id, ''), source, coalesce(experiment, ''), coalesce
 FROM runs ORDER BY started_at NULLS LAST, run_id"""
 
 _CONFIGURATIONS = """-- One row per task and configuration of which every run with an outcome has an objective.
-SELECT task_id, coalesce(configuration_id, run_id), avg(objective), stddev_samp(objective) FROM runs
+SELECT task_id, coalesce(configuration_id, run_id), list(objective) FROM runs
 WHERE task_id IS NOT NULL AND (infeasible OR objective_min IS NOT NULL)
 GROUP BY ALL HAVING count(*) = count(objective_min) AND NOT bool_or(infeasible)"""
 
@@ -220,8 +221,9 @@ def _tasks(connection: duckdb.DuckDBPyConnection, runs: list[Run]) -> tuple[Task
     for task_id, name, value, n in connection.execute(_HARDWARE).fetchall():
         hardware[task_id].append(Fact(name, value, n))
     means: dict[str, dict[str, tuple[float, float | None]]] = defaultdict(dict)
-    for task_id, configuration, mean, sd in connection.execute(_CONFIGURATIONS).fetchall():
-        means[task_id][configuration] = (mean, sd)
+    for task_id, configuration, values in connection.execute(_CONFIGURATIONS).fetchall():
+        # exact sums, unlike the database's, do not depend on the order of the rows
+        means[task_id][configuration] = (fmean(values), stdev(values) if len(values) > 1 else None)
     return tuple(
         Task(
             id_, name, metric, direction, tuple(by_task[id_]), tuple(splits[id_]), tuple(hardware[id_]), grouped_by,

@@ -1,7 +1,8 @@
 """Writes what is committed of handbooks anew: `python -m tests.pages.regenerate [KNOWLEDGE BASE]`.
 
-The handbook of the demo in `handbook/`, from its knowledge base in `tests/pages/demo_knowledge/`, and the golden pages in
-`tests/pages/golden/`. With the knowledge base of a new demo, the committed one is first replaced by what pages need of it.
+The handbook of the demo in `handbook/`, from its knowledge base in `tests/pages/demo_knowledge/`, and the golden pages
+in `tests/pages/golden/`. With the knowledge base of a new demo, the committed one is first replaced by what pages need
+of it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ KEPT = (
 #: What pages are made of, table by table; of the curves only those that a page can show.
 TABLES = {
     "meta": "SELECT * FROM meta ORDER BY name",
-    "sources": "SELECT 'sqlite:///mlflow.db' AS source, kind, TIMESTAMP '2026-01-01' AS ingested_at FROM sources",
+    "sources": "SELECT 'sqlite:///mlflow.db' AS source, min(kind) AS kind, TIMESTAMP '2026-01-01' AS at FROM sources",
     "tasks": "SELECT * FROM tasks ORDER BY task_id",
     "runs": "SELECT * REPLACE ('sqlite:///mlflow.db' AS source) FROM runs ORDER BY task_id, run_id",
     "hyperparameters": "SELECT * FROM hyperparameters ORDER BY name, run_id",
