@@ -40,7 +40,7 @@ def write_handbook(
     if files := unchanged(folder, made_of):
         return files
     earlier = claim(folder)
-    from hpkb.pages.build import build  # drawing takes a second to import
+    from hpkb.pages.build import build  # for a handbook that is there already, nothing more is imported
     from hpkb.pages.render import Templates, pages
 
     chosen = Templates(templates)

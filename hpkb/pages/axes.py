@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from hpkb.pages.formats import number, plain, spoken
@@ -35,38 +35,32 @@ class Axis:
         if self.scale == "category":
             return plain(value, 40)
         if self.scale == "log" and value is not None and value <= 0:
-            return self.zero_at
+            return self.domain[0] if self.zero_at is None else self.zero_at
         return value
 
-    def encode(self, field: str, **options: Any) -> dict[str, Any]:
-        """Returns the position encoding of Vega-Lite for a field of the rows."""
+    def at(self, value: Any) -> float:
+        """Returns where a value that `place` has placed stands: 0 at the axis' beginning, 1 at its end."""
+        if self.scale == "category":
+            return (self.levels.index(value) + 0.5) / len(self.levels)
+        first, width = self._span
+        return float(((math.log(value) if self.scale == "log" else value) - first) / width)
+
+    @cached_property
+    def _span(self) -> tuple[float, float]:
+        """Where the domain begins and how wide it is, of logarithms where the axis is one of them."""
+        first, last = map(math.log, self.domain) if self.scale == "log" else self.domain
+        return first, last - first
+
+    def ticks(self) -> list[tuple[Any, str]]:
+        """Returns the values that the axis names, and what it calls them."""
         if self.scale == "category":
             room = max(6, _CATEGORY_LETTERS // max(1, len(self.levels)))
-            shown = _labels(self.levels, [plain(level, room) for level in self.levels])
-            look = {
-                "title": plain(self.label, 60),
-                "grid": False,
-                "labelAngle": 0,
-                "labelExpr": shown,
-                **options,
-            }
-            return {"field": field, "type": "nominal", "scale": {"domain": list(self.levels)}, "axis": look}
-        values, names = self._ticks()
-        look = {
-            "title": plain(self.label, 60),
-            "values": values,
-            "labelExpr": _labels(values, names),
-            **options,
-        }
-        scale = {"type": self.scale, "domain": list(self.domain), "nice": False, "zero": False}
-        return {"field": field, "type": "quantitative", "scale": scale, "axis": look}
-
-    def _ticks(self) -> tuple[list[float], list[str]]:
+            return [(level, plain(level, room)) for level in self.levels]
         values = list(self.named) or ticks(*self.domain, self.scale)
         if self.zero_at is not None:
             zero = self.zero_at
             values = [zero, *(value for value in values if value > 3 * zero)]
-        return values, ["0" if value == self.zero_at else number(value) for value in values]
+        return [(value, "0" if value == self.zero_at else number(value)) for value in values]
 
 
 def axis(
@@ -132,11 +126,3 @@ def _round_steps(low: float, high: float, parts: int) -> list[float]:
     step = next(m * 10.0**power for m in (1, 2, 2.5, 5, 10) if m * 10.0**power >= least * 0.999)
     first = math.ceil(low / step)
     return [float(f"{i * step:.12g}") for i in range(first, math.floor(high / step) + 1)]
-
-
-def _labels(values: Sequence[float] | Sequence[str], names: Sequence[str]) -> str:
-    """A Vega expression that names each value; what stands in it are numbers and quoted text."""
-    cases = [
-        f"datum.value === {json.dumps(v)} ? {json.dumps(n)} : " for v, n in zip(values, names, strict=True)
-    ]
-    return "".join(cases) + "''"

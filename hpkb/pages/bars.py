@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpkb.pages import svg
 from hpkb.pages.axes import Axis, axis
+from hpkb.pages.charts import Words
 from hpkb.pages.formats import estimate, plain
-from hpkb.pages.vega import Layer, Row, Spec, finished, layer, linked
+from hpkb.pages.svg import Frame, px
 
 WIDTH = 480
-_ROW = 30
+_ROW, _BAR = 30, 26
 _LETTER = 7  # pixels
-#: Full, square and hollow: the verdicts are told apart without colour.
-_DOTS: dict[str, Row] = {
-    "supported": {"shape": "circle", "fill": "var(--accent)", "stroke": "var(--accent)"},
-    "rejected": {"shape": "square", "fill": "var(--rejected)", "stroke": "var(--rejected)"},
-    "insufficient": {"shape": "circle", "fill": "var(--surface)", "stroke": "var(--muted)"},
-    "": {"shape": "circle", "fill": "var(--ink)", "stroke": "var(--ink)"},
-}
+_LABEL = 30  # letters
+_VERDICTS = ("supported", "rejected", "insufficient")
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,11 @@ class Bar:
 def forest(
     rows: Sequence[Bar],
     label: str,
+    words: Words,
     references: Sequence[Mapping[str, Any]] = (),
     log: bool = False,
     top: float = 0.0,
-) -> Spec:
+) -> str:
     """Returns one row an estimate with its interval, and the reference values as dashed lines.
 
     `top` is where the axis of a share ends that several charts have in common; they begin at 0.
@@ -52,86 +51,102 @@ def forest(
     scale = "log" if log and all(v > 0 for v in [*known, *ends]) else "linear"
     x = axis({"scale": scale}, [*known, *marks, *_near(ends, [*known, *marks])], label)
     x = replace(x, domain=(0.0, 1.04 * top) if top else x.domain)
-    data = [_row(b, x) for b in rows]
-    head = 22 if references else 0
-    return finished(
-        [*_references(references, x), *_intervals(data, x), *_dots(data, x)],
-        WIDTH,
-        58 + head + _ROW * len(rows),
-    )
+    frame = _frame(rows, x, _ROW, 22 if references else 0)
+    body = frame.base() + _references(references, frame)
+    for i, bar in enumerate(rows):
+        y = frame.top + _ROW * (i + 0.5)
+        body += _label(bar, frame, y) + _interval(bar, frame, y) + _dot(bar, frame, y)
+    return svg.chart(body, WIDTH, frame.height, words.label, words.description)
 
 
-def bars(rows: Sequence[Bar], label: str) -> Spec:
+def bars(rows: Sequence[Bar], label: str, words: Words) -> str:
     """Returns horizontal bars from zero with their intervals."""
     ends = [v for b in rows for v in (b.estimate, b.high) if v is not None]
     x = replace(axis({"scale": "linear"}, [0.0, *ends], label), domain=(0.0, 1.04 * max([0.01, *ends])))
-    data = [{**_row(b, x), "zero": 0.0} for b in rows]
-    test = {"test": "datum.verdict === 'supported'", "value": "var(--accent)"}
-    bar = linked(
-        [row for row in data if row["x"] is not None], {"type": "bar", "height": 15, "cornerRadiusEnd": 2},
-        x=x.encode("x", grid=True), x2={"field": "zero"}, y=_labels(data),
-        color={"condition": test, "value": "var(--unsure)"},
-    )  # fmt: skip
-    return finished([*bar, *_intervals(data, x)], WIDTH, 58 + 26 * len(rows))
+    frame = _frame(rows, x, _BAR, 0)
+    lines = "".join(f"M{px(frame.across(value))} {frame.top}V{frame.floor}" for value, _ in x.ticks())
+    body = f'<path class="lines" d="{lines}"/>' + frame.base()
+    for i, bar in enumerate(rows):
+        y = frame.top + _BAR * (i + 0.5)
+        body += _label(bar, frame, y) + _bar(bar, frame, y) + _interval(bar, frame, y)
+    return svg.chart(body, WIDTH, frame.height, words.label, words.description)
 
 
-def _row(bar: Bar, x: Axis) -> Row:
-    low, high = (_inside(v, x) for v in (bar.low, bar.high))
-    open_low, open_high = low is None and high is not None, high is None and low is not None
-    tip = plain(f"{bar.label}\n{estimate(bar.estimate, bar.low, bar.high)}\n{bar.verdict}")
-    return {
-        "label": plain(bar.label, 42), "x": bar.estimate,
-        "low": x.domain[0] if open_low else low, "high": x.domain[1] if open_high else high,
-        "open_low": open_low, "open_high": open_high,
-        "verdict": bar.verdict if bar.verdict in _DOTS else "", "href": bar.href,
-        "tip": tip, "whole": bar.whole,
-    }  # fmt: skip
+def _frame(rows: Sequence[Bar], x: Axis, row: int, head: int) -> Frame:
+    left = 14 + _LETTER * max((_width(_short(b.label)) for b in rows), default=0)
+    height = 54 + head + row * len(rows)
+    return Frame(x, Axis("", "category"), WIDTH, height, left=left, top=8 + head, right=12)
 
 
-def _intervals(rows: Sequence[Row], x: Axis) -> list[Layer]:
-    bounded = [r for r in rows if r["low"] is not None and r["high"] is not None]
-    rule = {"type": "rule", "stroke": "var(--ink)", "strokeWidth": 1.6}
-    arrow = {"type": "point", "filled": True, "size": 50, "color": "var(--ink)", "opacity": 1}
-    left = [r for r in bounded if r["open_low"]]
-    right = [r for r in bounded if r["open_high"]]
-    return [
-        *layer(bounded, rule, x=x.encode("low"), x2={"field": "high"}, y=_labels(rows)),
-        *layer(left, {**arrow, "shape": "triangle-left"}, x=x.encode("low"), y=_labels(rows)),
-        *layer(right, {**arrow, "shape": "triangle-right"}, x=x.encode("high"), y=_labels(rows)),
-    ]
+def _label(bar: Bar, frame: Frame, y: float) -> str:
+    shown, cls = _short(bar.label), "row whole" if bar.whole else "row"
+    words = svg.text(frame.left - 8, y + 4, shown, "end", cls)
+    return words if shown == bar.label else svg.linked("", plain(bar.label, 300), words)
 
 
-def _dots(rows: Sequence[Row], x: Axis) -> list[Layer]:
-    layers = []
-    for verdict, look in _DOTS.items():
-        chosen = [r for r in rows if r["x"] is not None and r["verdict"] == verdict]
-        mark = {"type": "point", "size": 80, "strokeWidth": 2, "opacity": 1, **look}
-        at = {"x": x.encode("x"), "y": _labels(rows)}
-        layers += linked([r for r in chosen if not r["whole"]], mark, **at)
-        layers += linked([r for r in chosen if r["whole"]], {**mark, "shape": "diamond", "size": 170}, **at)
-    return layers
+def _dot(bar: Bar, frame: Frame, y: float) -> str:
+    if bar.estimate is None:
+        return ""
+    verdict = bar.verdict if bar.verdict in _VERDICTS else "plain"
+    at, shown = _inside(bar.estimate, frame.x), px(y)
+    middle = f"{px(frame.across(at))} {shown}"
+    if bar.whole:
+        shape = f'<path class="v-{verdict}" d="M{middle}m0-8l8 8l-8 8l-8-8z"/>'
+    elif verdict == "rejected":
+        shape = f'<path class="v-{verdict}" d="M{middle}m-4.5-4.5h9v9h-9z"/>'
+    else:
+        shape = f'<circle class="v-{verdict}" cx="{px(frame.across(at))}" cy="{shown}" r="4.5"/>'
+    return f'<g class="k-{verdict}">{svg.linked(bar.href, _tip(bar), shape)}</g>'
 
 
-def _references(references: Sequence[Mapping[str, Any]], x: Axis) -> list[Layer]:
-    rows = [{"x": float(r["value"]), "label": plain(r["label"], 30)} for r in references]
-    rule = {"type": "rule", "stroke": "var(--muted)", "strokeDash": [4, 3]}
-    text = {"type": "text", "dy": -6, "fill": "var(--muted)", "fontSize": 12, "baseline": "bottom"}
-    return [
-        *layer(rows, rule, x=x.encode("x")),
-        *layer(rows, text, x=x.encode("x"), y={"value": 0}, text={"field": "label"}),
-    ]
+def _bar(bar: Bar, frame: Frame, y: float) -> str:
+    if bar.estimate is None:
+        return ""
+    kind = "bar" if bar.verdict == "supported" else "bar-unsure"
+    end = px(frame.across(_inside(bar.estimate, frame.x)))
+    shape = f'<path class="{kind}" d="M{frame.left} {px(y - 7.5)}H{end}v15H{frame.left}z"/>'
+    return f'<g class="k-{kind}">{svg.linked(bar.href, _tip(bar), shape)}</g>'
 
 
-def _labels(rows: Sequence[Row]) -> dict[str, Any]:
-    order = list(dict.fromkeys(row["label"] for row in rows))
-    room = 10 + _LETTER * max(
-        map(len, order), default=0
-    )  # Vega has no fonts here: it takes every letter for a wide one
-    look = {
-        "title": None, "grid": False, "labelFontSize": 13, "labelColor": "var(--ink)",
-        "minExtent": room, "maxExtent": room,
-    }  # fmt: skip
-    return {"field": "label", "type": "nominal", "sort": order, "scale": {"domain": order}, "axis": look}
+def _tip(bar: Bar) -> str:
+    return plain(f"{plain(bar.label, 300)}\n{estimate(bar.estimate, bar.low, bar.high)}\n{bar.verdict}".strip())
+
+
+def _interval(bar: Bar, frame: Frame, y: float) -> str:
+    """The interval, as far as the axis goes; an end that the runs leave open is an arrow."""
+    if bar.low is None and bar.high is None:
+        return ""
+    low, high = (_inside(v, frame.x) for v in (bar.low, bar.high))
+    left, right = (px(frame.across(frame.x.domain[i] if v is None else v)) for i, v in enumerate((low, high)))
+    at = px(y)
+    arrows = (f"M{left} {at}m6-4l-6 4l6 4" if low is None else "") + (
+        f"M{right} {at}m-6-4l6 4l-6 4" if high is None else ""
+    )
+    return f'<path class="rule k-interval" d="M{left} {at}H{right}{arrows}"/>'
+
+
+def _references(references: Sequence[Mapping[str, Any]], frame: Frame) -> str:
+    lines = names = ""
+    for reference in references:
+        at = frame.across(float(reference["value"]))
+        lines += f"M{px(at)} {frame.top}V{frame.floor}"
+        names += svg.text(at, frame.top - 8, plain(reference["label"], 30))
+    return f'<path class="reference" d="{lines}"/>{names}' if lines else ""
+
+
+def _short(label: str) -> str:
+    """A label that fits its column, cut in its middle."""
+    words = plain(label)
+    for room in (_LABEL, *range(_LABEL - 4, 4, -4)):
+        cut = plain(words, room)
+        if _width(cut) <= _LABEL:
+            return cut
+    return "…"
+
+
+def _width(words: str) -> int:
+    """How many letters wide a text is; East Asian ones and pictures take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in words)
 
 
 def _inside(value: float | None, x: Axis) -> float | None:

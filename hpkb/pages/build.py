@@ -145,10 +145,9 @@ def _together(
             and all(f.verdict == "insufficient" for f in members)
         ):
             continue
-        name = f"forest-{digest(repr((members[0].miner, quantity, hyperparameters)))}"
         shares = [f.high for f in findings if f.quantity == quantity and isinstance(f.high, float)]
         top = max(shares, default=0.0) if quantity == "variance_share" else 0.0
-        figure = forest_figure(members, figures[overall.id] if overall else {}, name, top)
+        figure = forest_figure(members, figures[overall.id] if overall else {}, top)
         if figure:
             name = (
                 title(quantity) if not hyperparameters else f"{_subject(hyperparameters)}: {spoken(quantity)}"
@@ -176,7 +175,7 @@ def _bars(findings: Sequence[FindingView]) -> dict[Link, Figure]:
         if finding.task and finding.miner == "importance" and finding.quantity == "variance_share":
             shares[finding.task].append(finding)
     drawn = (
-        (task, importance_figure(members, f"bars-{digest(repr(task))}")) for task, members in shares.items()
+        (task, importance_figure(members)) for task, members in shares.items()
     )
     return {task: figure for task, figure in drawn if figure}
 

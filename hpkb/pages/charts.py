@@ -1,37 +1,28 @@
-"""The charts over runs: a finding's figure in, a Vega-Lite specification out. Numbers are placed, never estimated.
-
-Colours are CSS variables, so that one drawing serves the light and the dark page.
-"""
+"""The charts over runs: a finding's figure in, an SVG out. Numbers are placed, never estimated."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpkb.pages import svg
 from hpkb.pages.axes import Axis, axis
 from hpkb.pages.formats import estimate, number, plain, spoken
-from hpkb.pages.vega import (
-    BOTTOM,
-    DOT,
-    TOP,
-    Layer,
-    Row,
-    Spec,
-    cross,
-    finished,
-    finite,
-    layer,
-    linked,
-    within_reach,
-)
+from hpkb.pages.model import Listed
+from hpkb.pages.svg import Dot, Frame, px
 
 WIDTH, HEIGHT = 480, 300
-_MAP = [f"var(--map-{i})" for i in range(7)]
+_SHADES = 7  # of the map
+_EDGE = 18  # pixels below the upper edge at which a run without a value stands
+_CROSS = "m-3-3l6 6m0-6l-6 6"
+_TRIANGLE = "m-4 3h8l-4-7z"
+_DIAMOND = "m0-6l6 6l-6 6l-6-6z"
 
-#: What a point says and where it leads: run id to (href below the handbook's root, words).
-Lookup = Callable[[str], tuple[str, str]]
+#: From a run's id to where it is listed.
+Lookup = Callable[[str], Listed]
 Figure = Mapping[str, Any]
 
 
@@ -46,175 +37,210 @@ class Trace:
     points: tuple[tuple[int, float | None], ...]
 
 
-def response(figure: Figure, lookup: Lookup, value_label: str = "") -> Spec:
+@dataclass(frozen=True)
+class Words:
+    """What a screen reader says of a chart."""
+
+    label: str
+    description: str
+
+
+def response(figure: Figure, lookup: Lookup, words: Words, value_label: str = "") -> str:
     """Returns runs as points, the estimated curve with its band, the plateau as a shaded range, the optimum."""
     points, line = figure.get("points", []), figure.get("line", [])
     tried = [p["x"] for p in points]
     x = axis(figure["x"], tried + [r["x"] for r in line], named=tried)
-    band = [row.get(key) for row in line for key in ("y", "low", "high")]
-    y = axis(figure["y"], within_reach([p["y"] for p in points], band), value_label)
-    rows = [_point(p, x, y, lookup) for p in points]
-    layers = [*_plateau(figure.get("plateau") or [], x), *_points(rows, x, y), *_curve(line, x, y)]
-    return finished([*layers, *_optimum(figure.get("optimum") or {}, x)], WIDTH, HEIGHT)
+    ends = [row.get(key) for row in line for key in ("y", "low", "high")]
+    y = axis(figure["y"], within_reach([p["y"] for p in points], ends), value_label)
+    frame = Frame(x, y, WIDTH, HEIGHT)
+    behind = _plateau(figure.get("plateau") or [], frame)
+    front = frame.inside(_curve(line, frame)) + _optimum(figure.get("optimum") or {}, frame)
+    body = behind + frame.axes() + _points(points, frame, str(figure["x"].get("label")), lookup) + front
+    data = _Data((x.label, y.label), [str(figure["x"].get("label"))], x, points)
+    return _finished(body, HEIGHT, words, data, lookup)
 
 
-def ridge_map(figure: Figure, lookup: Lookup, upright: bool = False) -> Spec:
+def ridge_map(figure: Figure, lookup: Lookup, words: Words, upright: bool = False) -> str:
     """Returns runs coloured by their value over two hyperparameters, and where the best x lies at each y.
 
     `upright` draws the figure's x upwards, for a best learning rate that is read as a function of the batch size.
     """
     points, ridge = figure.get("points", []), figure.get("ridge", [])
-    x = axis(figure["x"], [p["x"] for p in points] + [r.get(k) for r in ridge for k in ("x", "low", "high")])
+    best = axis(figure["x"], [p["x"] for p in points] + [r.get(k) for r in ridge for k in ("x", "low", "high")])
     tried = [p["y"] for p in points]
-    y = axis(figure["y"], tried + [r["y"] for r in ridge], named=tried)
-    rows = [_map_point(p, x, y, str(figure["value"]["label"]), lookup) for p in points]
-    spine = [
-        {"best": x.place(r["x"]), "at": y.place(r["y"]), **{k: x.place(r.get(k)) for k in ("low", "high")}}
-        for r in ridge
-    ]  # fmt: skip
-    spine = sorted(spine, key=lambda row: row["at"])
-    if upright:
-        marks = [*_map_points(rows, y.encode("y"), x.encode("x")), *_ridge(spine, x, y, upright)]
-    else:
-        marks = [*_map_points(rows, x.encode("x"), y.encode("y")), *_ridge(spine, x, y, upright)]
-    return finished(marks, WIDTH, 330)
+    at = axis(figure["y"], tried + [r["y"] for r in ridge], named=tried)
+    frame = Frame(*((at, best) if upright else (best, at)), WIDTH, 330)
+    value = spoken(str(figure["value"]["label"]))
+    names = [str(figure[key].get("label")) for key in ("yx" if upright else "xy")]
+    runs = _map_points(points, frame, names, upright, lookup)
+    body = frame.axes() + runs + frame.inside(_ridge(ridge, frame, upright))
+    data = _Data((frame.x.label, frame.y.label, value), names, frame.x, points)
+    return _finished(body, 330, words, data, lookup)
 
 
-def curves(traces: Sequence[Trace], label: str) -> Spec:
+def curves(traces: Sequence[Trace], label: str, words: Words) -> str:
     """Returns learning curves; where a failed run's values end, it has a cross."""
     values = finite([v for t in traces for _, v in t.points])
     good = finite([v for t in traces if not t.failed for _, v in t.points])
     scale = "log" if values and min(values) > 0 else "linear"
     reach = [v for v in values if not good or v <= 4 * max(good)]
     x = axis({"scale": "linear"}, [0, *(step for t in traces for step, _ in t.points)], "optimizer step")
-    y = axis({"scale": scale}, reach, label)
-    layers = [one for t in sorted(traces, key=lambda t: (not t.failed, -t.rank)) for one in _trace(t, x, y)]
-    ends = [one for t in traces if t.failed for one in _end(t, x, y)]
-    return finished([*layers, *ends], WIDTH, HEIGHT)
+    frame = Frame(x, axis({"scale": scale}, reach, label), WIDTH, HEIGHT)
+    ordered = sorted(traces, key=lambda t: (not t.failed, -t.rank))
+    lines = "".join(_trace(t, frame) for t in ordered)
+    ends = "".join(_end(t, frame) if t.failed else _last(t, frame) for t in ordered)
+    return svg.chart(frame.axes() + lines + ends, WIDTH, HEIGHT, words.label, words.description)
+
+
+def within_reach(values: Sequence[float | None], always: Sequence[float | None]) -> list[float]:
+    """Returns the values that an axis must hold: all of them, but for a far tail that would flatten the rest.
+
+    The tail is at most a twentieth of the values and more than three times as far from the lowest as the others; it
+    is drawn as triangles on the upper edge.
+    """
+    known = sorted(finite(values))
+    kept = finite(always)
+    if len(known) < 20:
+        return [*known, *kept]
+    low, body, top = known[0], known[int(0.95 * len(known)) - 1], known[-1]
+    far = top - low > 3 * (body - low) > 0
+    return [*(v for v in known if not far or v <= body), *kept]
+
+
+def finite(values: Sequence[Any]) -> list[float]:
+    """Returns the numbers among the values that are finite."""
+    return [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the script says dots by: the labels of their values, the names of the hyperparameters among these."""
+
+    labels: Sequence[str]
+    names: Sequence[str]
+    x: Axis
+    points: Sequence[Figure]
+
+
+def _finished(body: str, height: int, words: Words, data: _Data, lookup: Lookup) -> str:
+    files = (lookup(str(p["run_id"])).file for p in data.points)
+    given = {
+        "runs": next((file for file in files if file), ""), "labels": _json(plain(label, 60) for label in data.labels),
+        "names": _json(data.names), "levels": _json(data.x.levels) if data.x.scale == "category" else "",
+    }  # fmt: skip
+    attributes = "".join(f" data-{name}='{svg.in_single_quotes(value)}'" for name, value in given.items() if value)
+    return svg.chart(body, WIDTH, height, words.label, words.description, attributes if data.points else "")
+
+
+def _json(values: Iterable[str]) -> str:
+    return json.dumps(list(values), ensure_ascii=False, separators=(",", ":"))
 
 
 # --- runs as points -----------------------------------------------------------------------------------------
 
 
-def _point(point: Figure, x: Axis, y: Axis, lookup: Lookup) -> Row:
-    href, who = lookup(str(point["run_id"]))
-    known = point["y"] is not None
-    above = known and point["y"] > y.domain[1]
-    what = f"{y.label} {number(point['y'])}" if known else "infeasible"
-    kind = "infeasible" if point.get("infeasible") else "above" if above else "run"
-    tip = plain(f"{who}\n{x.label} {number(point['x'])}\n{what}")
-    return {
-        "x": x.place(point["x"]),
-        "y": None if above else y.place(point["y"]),
-        "kind": kind,
-        "href": href,
-        "tip": tip,
-    }
+def _points(points: Sequence[Figure], frame: Frame, name: str, lookup: Lookup) -> str:
+    x, y = frame.x, frame.y
+    kinds: dict[str, list[Dot]] = {"run": [], "above": [], "failed": []}
+    for i, point in enumerate(points):
+        known, failed = point["y"] is not None, bool(point.get("infeasible"))
+        above = known and point["y"] > y.domain[1]
+        at = frame.up(y.place(point["y"])) if known and not above else _EDGE
+        # steps of the golden ratio spread the runs of one category evenly, in the same way each time
+        aside = 0.5 * ((i * 0.618 % 1) - 0.5) / len(x.levels) if x.scale == "category" else 0.0
+        across = frame.across(x.place(point["x"])) + aside * (WIDTH - frame.left - frame.right)
+        run = lookup(str(point["run_id"]))
+        said = (_said(point["x"], x, run, name), _value(point["y"], run))
+        kind = "failed" if failed else "above" if above else "run"
+        kinds[kind].append(Dot(across, at, run.number, said))
+    return (
+        svg.dots("dot k-run", kinds["run"])
+        + svg.dots("far k-run", kinds["above"], _TRIANGLE)
+        + svg.dots("cross k-infeasible", kinds["failed"], _CROSS)
+    )
 
 
-def _points(rows: Sequence[Row], x: Axis, y: Axis) -> list[Layer]:
-    # steps of the golden ratio spread the runs of one category evenly, in the same way each time
-    rows = [{**row, "jitter": (i * 0.618 % 1) - 0.5} for i, row in enumerate(rows)]
-    at: dict[str, Any] = {"x": x.encode("x")}
-    if x.scale == "category":
-        at["xOffset"] = {"field": "jitter", "type": "quantitative", "scale": {"domain": [-1, 1]}}
-    failed = [r for r in rows if r["kind"] == "infeasible"]
-    return [
-        *linked([r for r in rows if r["kind"] == "run"], DOT, **at, y=y.encode("y")),
-        *linked([r for r in rows if r["kind"] == "above"], {**DOT, "shape": "triangle-up"}, **at, y=TOP),
-        *linked([r for r in failed if r["y"] is not None], cross(40, 1.5), **at, y=y.encode("y")),
-        *linked([r for r in failed if r["y"] is None], cross(40, 1.5), **at, y=TOP),
-    ]
+def _said(value: Any, axis: Axis, run: Listed, name: str) -> str:
+    """A value as a dot says it: a number, which of the axis' levels it is, nothing where it is the run's own."""
+    if axis.scale == "category":
+        return f"#{axis.levels.index(axis.place(value))}"
+    return "" if run.values.get(name) == value else number(value)
 
 
-def _map_point(point: Figure, x: Axis, y: Axis, label: str, lookup: Lookup) -> Row:
-    href, who = lookup(str(point["run_id"]))
-    failed = point.get("infeasible") or point["value"] is None
-    what = "infeasible" if failed else f"{spoken(label)} {number(point['value'])}"
-    tip = plain(f"{who}\n{x.label} {number(point['x'])}\n{y.label} {number(point['y'])}\n{what}")
-    value = None if failed else point["value"]
-    return {"x": x.place(point["x"]), "y": y.place(point["y"]), "value": value, "href": href, "tip": tip}
+def _value(value: float | None, run: Listed) -> str:
+    """What came of a run, as a dot says it: nothing where it is the run's objective."""
+    if value is None:
+        return "infeasible"
+    return "" if value == run.objective else number(value)
 
 
-def _map_points(rows: Sequence[Row], x: Row, y: Row) -> list[Layer]:
+def _map_points(points: Sequence[Figure], frame: Frame, names: Sequence[str], upright: bool, lookup: Lookup) -> str:
     """Crosses below, then the runs from the worst to the best, coloured by the seventh that their value is in."""
-    valued = sorted((r for r in rows if r["value"] is not None), key=lambda r: -float(r["value"]))
-    colour = {
-        "field": "value",
-        "type": "quantitative",
-        "scale": {"type": "quantile", "range": _MAP},
-        "legend": None,
-    }
-    dot = {**DOT, "size": 62, "opacity": 1, "stroke": "var(--surface)", "strokeWidth": 0.8}
-    del dot["color"]
-    failed = [r for r in rows if r["value"] is None]
-    return [
-        *linked(failed, {**cross(44, 1.6), "opacity": 0.8}, x=x, y=y),
-        *linked(valued, dot, x=x, y=y, color=colour),
-    ]
+
+    def dot(point: Figure, value: float | None) -> Dot:
+        across, up = (point["y"], point["x"]) if upright else (point["x"], point["y"])
+        run = lookup(str(point["run_id"]))
+        said = (_said(across, frame.x, run, names[0]), _said(up, frame.y, run, names[1]), _value(value, run))
+        return Dot(frame.across(frame.x.place(across)), frame.up(frame.y.place(up)), run.number, said)
+
+    parts: tuple[list[Figure], list[Figure]] = ([], [])
+    for point in points:
+        parts[bool(point.get("infeasible")) or point["value"] is None].append(point)
+    valued, failed = sorted(parts[0], key=lambda p: -float(p["value"])), parts[1]
+    shades: dict[int, list[Dot]] = {shade: [] for shade in reversed(range(_SHADES))}
+    for rank, point in enumerate(valued):
+        shades[_SHADES - 1 - rank * _SHADES // len(valued)].append(dot(point, point["value"]))
+    crosses = svg.dots("cross k-infeasible", [dot(p, None) for p in failed], _CROSS)
+    return crosses + "".join(svg.dots(f"dot k-ramp m{shade}", found) for shade, found in shades.items())
 
 
-def _ridge(spine: Sequence[Row], x: Axis, y: Axis, upright: bool) -> list[Layer]:
-    bounded = [row for row in spine if row["low"] is not None and row["high"] is not None]
-    best, along = ("y", "x") if upright else ("x", "y")
-    band = {
-        "type": "area",
-        "color": "var(--ink)",
-        "opacity": 0.12,
-        "clip": True,
-        "orient": "vertical" if upright else "horizontal",
-    }
-    stroke = {"type": "line", "clip": True}
-    line: dict[str, Any] = {
-        best: x.encode("best"),
-        along: y.encode("at"),
-        "order": {"field": "at", "type": "quantitative"},
-    }
-    return [
-        *layer(
-            bounded, band, **{best: x.encode("low"), f"{best}2": {"field": "high"}, along: y.encode("at")}
-        ),
-        *layer(spine, {**stroke, "stroke": "var(--surface)", "strokeWidth": 5}, **line),
-        *layer(spine, {**stroke, "stroke": "var(--ink)", "strokeWidth": 2.2}, **line),
-    ]
+def _ridge(ridge: Sequence[Figure], frame: Frame, upright: bool) -> str:
+    best, at = (frame.y, frame.x) if upright else (frame.x, frame.y)
+    rows = sorted(ridge, key=lambda row: at.at(at.place(row["y"])))
+
+    def along(key: str, rows: Sequence[Figure]) -> list[svg.Place]:
+        pairs = [(best.place(r[key]), at.place(r["y"])) for r in rows]
+        return [(frame.across(b if upright else a), frame.up(a if upright else b)) for a, b in pairs]
+
+    bounded = [r for r in rows if r.get("low") is not None and r.get("high") is not None]
+    area = svg.band("band k-ridge", along("low", bounded), along("high", bounded), not upright) if bounded else ""
+    return area + "".join(svg.line(f"{kind} k-ridge", along("x", rows), not upright) for kind in ("under", "line"))
 
 
 # --- curves and ranges --------------------------------------------------------------------------------------
 
 
-def _curve(line: Sequence[Figure], x: Axis, y: Axis) -> list[Layer]:
-    rows = [
-        {"x": x.place(r["x"]), **{key: y.place(r.get(key)) for key in ("y", "low", "high")}}
-        for r in line if r.get("y") is not None
-    ]  # fmt: skip
-    ends = {"x": x.encode("x"), "y": y.encode("low"), "y2": {"field": "high"}}
-    middle = {"x": x.encode("x"), "y": y.encode("y")}
+def _curve(line: Sequence[Figure], frame: Frame) -> str:
+    rows = [r for r in line if r.get("y") is not None]
+    bounded = [r for r in rows if r.get("low") is not None and r.get("high") is not None]
+    x, y = frame.x, frame.y
     if x.scale == "category":
-        bar = {"type": "bar", "size": 34, "color": "var(--accent)", "opacity": 0.22}
-        tick = {
-            "type": "tick",
-            "thickness": 2.5,
-            "size": 34,
-            "orient": "horizontal",
-            "color": "var(--accent)",
-            "opacity": 1,
-        }
-        return [*layer(rows, bar, **ends), *layer(rows, tick, **middle)]
-    band = {"type": "area", "color": "var(--accent)", "opacity": 0.2, "clip": True}
-    stroke = {"type": "line", "stroke": "var(--accent)", "strokeWidth": 2.2, "clip": True}
-    return [*layer(rows, band, **ends), *layer(rows, stroke, **middle)]
+        return "".join(_level(frame, r, r in bounded) for r in rows)
+
+    across = {id(r): frame.across(x.place(r["x"])) for r in rows}
+
+    def along(key: str, rows: Sequence[Figure]) -> list[svg.Place]:
+        return [(across[id(r)], frame.up(y.place(r[key]))) for r in rows]
+
+    area = svg.band("fit k-curve", along("low", bounded), along("high", bounded)) if bounded else ""
+    return area + svg.line("fitted k-curve", along("y", rows))
 
 
-def _plateau(ends: Sequence[Any], x: Axis) -> list[Layer]:
-    if len(ends) != 2 or x.scale == "category" or None in ends:
-        return []
-    row = {"low": x.place(ends[0]), "high": x.place(ends[1])}
-    return layer(
-        [row],
-        {"type": "rect", "color": "var(--plateau)", "clip": True},
-        x=x.encode("low"),
-        x2={"field": "high"},
-    )
+def _level(frame: Frame, row: Figure, bounded: bool) -> str:
+    """The estimate of one level of a category and its interval."""
+    middle = frame.across(frame.x.place(row["x"]))
+    tick = f'<path class="fitted k-curve" d="M{px(middle - 17)} {px(frame.up(frame.y.place(row["y"])))}h34"/>'
+    if not bounded:
+        return tick
+    low, high = (frame.up(frame.y.place(row[key])) for key in ("low", "high"))
+    return f'<path class="fit k-curve" d="M{px(middle - 17)} {px(low)}h34V{px(high)}h-34Z"/>{tick}'
+
+
+def _plateau(ends: Sequence[Any], frame: Frame) -> str:
+    if len(ends) != 2 or frame.x.scale == "category" or None in ends:
+        return ""
+    low, high = (px(frame.across(_inside(frame.x.place(end), *frame.x.domain))) for end in ends)
+    return f'<path class="plateau k-plateau" d="M{low} {frame.top}V{frame.floor}H{high}V{frame.top}Z"/>'
 
 
 def _inside(value: float | None, first: float, last: float) -> float | None:
@@ -222,56 +248,58 @@ def _inside(value: float | None, first: float, last: float) -> float | None:
     return None if value is None else min(max(value, first), last)
 
 
-def _optimum(optimum: Figure, x: Axis) -> list[Layer]:
+def _optimum(optimum: Figure, frame: Frame) -> str:
     """A dashed line at the optimum and, on the lower edge, its interval: both as far as the axis goes."""
+    x = frame.x
     if optimum.get("x") is None or x.scale == "category":
-        return []
+        return ""
     low, high = optimum.get("low"), optimum.get("high")
-    first, last = x.domain
-    row: Row = {key: _inside(x.place(optimum.get(key)), first, last) for key in ("x", "low", "high")}
-    row["tip"] = f"{x.label} {estimate(optimum['x'], low, high)}"
-    rule = {"type": "rule", "stroke": "var(--ink)", "clip": True}
-    diamond = {
-        "type": "point",
-        "shape": "diamond",
-        "filled": True,
-        "size": 80,
-        "color": "var(--ink)",
-        "opacity": 1,
-    }
-    span = [row] if low is not None and high is not None else []
-    return [
-        *layer([row], {**rule, "strokeDash": [2, 3]}, x=x.encode("x")),
-        *layer(
-            span, {**rule, "strokeWidth": 4, "clip": False}, x=x.encode("low"), x2={"field": "high"}, y=BOTTOM
-        ),
-        *layer([row], diamond, x=x.encode("x"), y=BOTTOM, description={"field": "tip"}),
-    ]
+    place = {key: _inside(x.place(optimum.get(key)), *x.domain) for key in ("x", "low", "high")}
+    at = px(frame.across(place["x"]))
+    marks = f'<path class="best" d="M{at} {frame.top}V{frame.floor}"/>'
+    if low is not None and high is not None:
+        left, right = (px(frame.across(place[key])) for key in ("low", "high"))
+        marks += f'<path class="span" d="M{left} {frame.floor}H{right}"/>'
+    marks += f'<path class="full" d="M{at} {frame.floor}{_DIAMOND}"/>'
+    tip = plain(f"{x.label} {estimate(optimum['x'], low, high)}")
+    return f'<g class="k-optimum">{svg.linked("", tip, marks)}</g>'
 
 
-def _trace(trace: Trace, x: Axis, y: Axis) -> list[Layer]:
+def _trace(trace: Trace, frame: Frame) -> str:
     """One line, broken where a value is not finite and cut where it leaves the chart."""
-    drawn = [
-        v if v is not None and math.isfinite(v) and y.domain[0] <= v <= y.domain[1] else None
-        for _, v in trace.points
-    ]
-    rows = [{"x": step, "y": value} for (step, _), value in zip(trace.points, drawn, strict=True)]
-    failed = {"stroke": "var(--bad)", "strokeWidth": 1.4, "strokeDash": [4, 3]}
-    good = {"stroke": f"var(--rank-{min(trace.rank, 2)})", "strokeWidth": 2.2}
-    stroke = {"type": "line", **(failed if trace.failed else good)}
-    last = [{**row, "href": trace.href, "tip": trace.label} for row in rows if row["y"] is not None][-1:]
-    dot = {**DOT, "size": 46, "color": good["stroke"], "opacity": 1}
-    at = {"x": x.encode("x"), "y": y.encode("y")}
-    return [*layer(rows, stroke, **at), *([] if trace.failed else linked(last, dot, **at))]
+    parts: list[list[svg.Place]] = [[]]
+    for step, value in trace.points:
+        if _drawable(value, frame.y):
+            parts[-1].append((frame.across(step), frame.up(value)))
+        elif parts[-1]:
+            parts.append([])
+    kind = "lost k-failed" if trace.failed else f"trace r{min(trace.rank, 2)} k-best"
+    path = "".join(svg.drawn(part) for part in parts)
+    return f'<path class="{kind}" d="{path}"/>' if path else ""
 
 
-def _end(trace: Trace, x: Axis, y: Axis) -> list[Layer]:
+def _drawable(value: float | None, y: Axis) -> bool:
+    return value is not None and math.isfinite(value) and y.domain[0] <= value <= y.domain[1]
+
+
+def _last(trace: Trace, frame: Frame) -> str:
+    """The end of a good run's curve, which says whose it is."""
+    shown = [(step, value) for step, value in trace.points if _drawable(value, frame.y)]
+    if not shown:
+        return ""
+    across, up = px(frame.across(shown[-1][0])), px(frame.up(shown[-1][1]))
+    disc = f'<circle class="end r{min(trace.rank, 2)} k-best" cx="{across}" cy="{up}" r="4"/>'
+    return svg.linked(trace.href, plain(trace.label), disc)
+
+
+def _end(trace: Trace, frame: Frame) -> str:
     """A cross at the last value of a failed run that the chart can show, with its last finite value in words."""
     known = [(s, v) for s, v in trace.points if v is not None and math.isfinite(v)]
-    shown = [(s, v) for s, v in known if y.domain[0] <= v <= y.domain[1]]
+    shown = [(s, v) for s, v in known if _drawable(v, frame.y)]
     said = (
         f"last finite value {number(known[-1][1])} at step {known[-1][0]:,}" if known else "no finite value"
     )
     step, value = shown[-1] if shown else (trace.points[0][0], None)
-    row = {"x": step, "y": value, "href": trace.href, "tip": plain(f"{trace.label}\n{said}")}
-    return linked([row], cross(60, 2), x=x.encode("x"), y=TOP if value is None else y.encode("y"))
+    place = f"{px(frame.across(step))} {px(_EDGE if value is None else frame.up(value))}"
+    cross = f'<path class="cross k-failed" d="M{place}{_CROSS}"/>'
+    return svg.linked(trace.href, plain(f"{trace.label}\n{said}"), cross)

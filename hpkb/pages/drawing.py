@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpkb.names import lookup as known_name
-from hpkb.pages import bars, charts, svg
+from hpkb.pages import bars, charts
 from hpkb.pages.bars import Bar
-from hpkb.pages.charts import Lookup, Trace
+from hpkb.pages.charts import Lookup, Trace, Words
 from hpkb.pages.formats import estimate, spoken
 from hpkb.pages.model import Figure, FindingView, Regret
 
@@ -21,26 +21,24 @@ def finding_figure(
     document: Mapping[str, Any], figure: Mapping[str, Any], direction: str, lookup: Lookup
 ) -> Figure | None:
     """Returns the chart of one finding, None where its figure is of no kind that is known here."""
-    name, words = f"f{document['id']}", _words(document)
+    words = _words(document)
     try:
         if figure.get("kind") == "response":
             label = _value_label(figure["y"]["label"], direction)
-            return Figure(
-                svg.draw(charts.response(figure, lookup, label), name, *words), _response_key(figure)
-            )
+            return Figure(charts.response(figure, lookup, words, label), _response_key(figure))
         if figure.get("kind") == "map":
             upright = figure["y"]["label"] == "batch_size"
-            return Figure(svg.draw(charts.ridge_map(figure, lookup, upright), name, *words), _map_key(figure))
+            return Figure(charts.ridge_map(figure, lookup, words, upright), _map_key(figure))
         if figure.get("kind") == "forest":
             rows = [_bar(row, {}) for row in figure["rows"]]
-            spec = bars.forest(rows, spoken(figure["x"]["label"]), figure.get("references", []))
-            return Figure(svg.draw(spec, name, *words), _forest_key(rows))
-    except (KeyError, TypeError, ValueError):  # no figure that can be drawn: the finding stands without it
+            drawn = bars.forest(rows, spoken(figure["x"]["label"]), words, figure.get("references", []))
+            return Figure(drawn, _forest_key(rows))
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # nothing that can be drawn: the finding stands alone
         return None
     return None
 
 
-def importance_figure(findings: Sequence[FindingView], name: str) -> Figure | None:
+def importance_figure(findings: Sequence[FindingView]) -> Figure | None:
     """Returns the shares of variance of one task as bars, the largest first."""
     rows = [
         Bar(" × ".join(spoken(h.text) for h in f.hyperparameters), *_numbers(f), f.verdict, f.href)
@@ -52,15 +50,14 @@ def importance_figure(findings: Sequence[FindingView], name: str) -> Figure | No
     rows = [r for r in rows if "×" not in r.label or r in shown]
     if not rows:
         return None
-    spec = bars.bars(rows, "share of the objective's variance")
+    words = Words("Importance of each hyperparameter", _list(rows))
     return Figure(
-        svg.draw(spec, name, "Importance of each hyperparameter", _list(rows)),
-        ("bar", "bar-unsure", "interval"),
+        bars.bars(rows, "share of the objective's variance", words), ("bar", "bar-unsure", "interval")
     )
 
 
 def forest_figure(
-    findings: Sequence[FindingView], figure: Mapping[str, Any], name: str, top: float = 0.0
+    findings: Sequence[FindingView], figure: Mapping[str, Any], top: float = 0.0
 ) -> Figure | None:
     """Returns one quantity over the tasks: from the figure of the finding across tasks, or from each task's finding."""
     quantity = spoken(findings[0].quantity)
@@ -78,31 +75,34 @@ def forest_figure(
     if sum(r.estimate is not None for r in rows) < 2:
         return None
     log = findings[0].quantity in _VALUES and _is_log(findings[0])
-    drawn = svg.draw(bars.forest(rows, label, references, log, top), name, f"{quantity} by task", _list(rows))
-    return Figure(drawn, _forest_key(rows))
+    words = Words(f"{quantity} by task", _list(rows))
+    return Figure(bars.forest(rows, label, words, references, log, top), _forest_key(rows))
 
 
-def regret_figure(recommended: Regret, library: Regret | None, name: str) -> Figure:
+def regret_figure(recommended: Regret, library: Regret | None) -> Figure:
     """Returns the held-out regret of the recommended configuration, and of the library's default where it is known."""
     rows = [Bar("recommended", recommended.mean, recommended.low, recommended.high, "supported", "")]
     if library:
         rows.append(Bar("library default", library.mean, library.low, library.high, "insufficient", ""))
     references = [{"label": "best run", "value": 0.0}, {"label": "median run", "value": 1.0}]
-    drawn = svg.draw(bars.forest(rows, "held-out regret", references), name, "Held-out regret", _list(rows))
-    return Figure(drawn, ("interval",))
+    words = Words("Held-out regret", _list(rows))
+    return Figure(bars.forest(rows, "held-out regret", words, references), ("interval",))
 
 
-def curve_figure(traces: Sequence[Trace], metric: str, name: str) -> Figure:
+def curve_figure(traces: Sequence[Trace], metric: str) -> Figure:
     """Returns the learning curves of some runs."""
     label = spoken(metric)
-    words = (f"{label} over the optimizer steps", "; ".join(t.label.replace("\n", ", ") for t in traces))
+    words = Words(
+        f"{label} over the optimizer steps", "; ".join(t.label.replace("\n", ", ") for t in traces)
+    )
     key = ("best", *(["failed"] if any(t.failed for t in traces) else []))
-    return Figure(svg.draw(charts.curves(traces, label), name, *words), key)
+    return Figure(charts.curves(traces, label, words), key)
 
 
-def _words(document: Mapping[str, Any]) -> tuple[str, str]:
+def _words(document: Mapping[str, Any]) -> Words:
+    """Its figures in words; the claim stands in the caption."""
     numbers = estimate(document.get("estimate"), document.get("low"), document.get("high"))
-    return str(document["claim"]), f"{spoken(document['quantity'])} {numbers}, {document['verdict']}"
+    return Words(f"{spoken(document['quantity'])} {numbers}, {document['verdict']}", "")
 
 
 def _value_label(label: str, direction: str) -> str:
@@ -149,7 +149,10 @@ def _bar(row: Mapping[str, Any], by_task: Mapping[str, FindingView]) -> Bar:
 
 def _forest_key(rows: Sequence[Bar]) -> tuple[str, ...]:
     there = {row.verdict for row in rows}
-    return (*(v for v in ("supported", "rejected", "insufficient") if v in there), "interval")
+    bounded = any(v is not None for row in rows for v in (row.low, row.high))
+    return (
+        *(v for v in ("supported", "rejected", "insufficient") if v in there), *(["interval"] if bounded else [])
+    )
 
 
 def _is_log(finding: FindingView) -> bool:

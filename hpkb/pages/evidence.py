@@ -16,12 +16,13 @@ def evidence_pages(
 ) -> tuple[EvidencePage, ...]:
     """Returns a page for what holds over all tasks, then one a task, whether it has findings or not."""
     across = tuple(f for f in findings if f.task is None or not f.task.href)
-    pages = [EvidencePage("All tasks together", ACROSS, None, (), across, ())]
+    pages = [EvidencePage("All tasks together", ACROSS, None, (), across, frozenset(), ())]
     for task in tasks:
         link = Link(task.title, task.href)
         own = tuple(f for f in findings if f.task and f.task.href == task.href)
         sets = tuple(_sets(task, findings))
-        pages.append(EvidencePage(task.title, evidence_of(task.href), link, task.stores, own, sets))
+        pictured = frozenset(f.id for f in (*task.responses, *task.maps, *task.others) if f.figure)
+        pages.append(EvidencePage(task.title, task.evidence, link, task.stores, own, pictured, sets))
     return tuple(pages)
 
 

@@ -34,7 +34,8 @@ def plain(text: object, limit: int = 0) -> str:
 
 
 def _cleaned(text: str) -> str:
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", free(text))
+    words = free(text)
+    return words if words.isprintable() else _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
 _cleaned_word = lru_cache(1 << 16)(_cleaned)  # the same names and numbers stand on many pages
@@ -55,6 +56,7 @@ def _sign(value: float) -> str:
     return "−" if value < 0 else ""
 
 
+@lru_cache(maxsize=1 << 16)  # the runs of a task have the same values in each of its charts
 def _magnitude(value: float, digits: int) -> str:
     if value == 0:
         return "0"

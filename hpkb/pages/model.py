@@ -14,6 +14,10 @@ from hpkb.pages.store import Fact, Task
 from hpkb.playbook import Result
 
 Number = float | str | None
+#: Charts of one kind on a page; those of more tasks stand on the tasks' own pages.
+SIDE_BY_SIDE = 6
+#: Rows of a table that repeats findings of other pages.
+FEW = 80
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class Link:
 
     text: str
     href: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Where a run is listed for the charts: a file below the handbook's root, its number there, what it says of it."""
+
+    file: str
+    number: int
+    objective: float | None
+    values: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -250,6 +264,12 @@ class TaskPage:
     stores: tuple[Store, ...]
     facts: tuple[Fact, ...]
 
+    @property
+    def others_listed(self) -> tuple[FindingView, ...]:
+        """All other findings where they are few, else those that are settled."""
+        settled = tuple(f for f in self.others if f.verdict != "insufficient")
+        return self.others if len(self.others) <= FEW else settled
+
 
 @dataclass(frozen=True)
 class Together:
@@ -267,6 +287,12 @@ class Group:
     title: str
     anchor: str
     findings: tuple[FindingView, ...]
+
+    @property
+    def shown(self) -> tuple[FindingView, ...]:
+        """Those whose charts a page can hold side by side, the settled ones first."""
+        ordered = sorted(self.findings, key=lambda f: f.verdict == "insufficient")
+        return tuple(ordered[:SIDE_BY_SIDE] if len(ordered) > SIDE_BY_SIDE + 4 else self.findings)
 
 
 @dataclass(frozen=True)
@@ -308,6 +334,16 @@ class QuestionPage:
         """The claim over all tasks, else each task's leading one."""
         return (self.headline,) if self.headline else self.answers
 
+    @property
+    def together_shown(self) -> tuple[Together, ...]:
+        """The charts over all tasks that a page can hold side by side."""
+        return self.together[:SIDE_BY_SIDE] if len(self.together) > SIDE_BY_SIDE + 4 else self.together
+
+    @property
+    def bars_shown(self) -> tuple[tuple[Link, Figure], ...]:
+        """The charts of importance that a page can hold side by side."""
+        return self.bars[:SIDE_BY_SIDE] if len(self.bars) > SIDE_BY_SIDE + 4 else self.bars
+
 
 @dataclass(frozen=True)
 class HyperparameterPage:
@@ -324,6 +360,20 @@ class HyperparameterPage:
     recorded: tuple[tuple[str, int], ...]  # the names that runs have it under, each with how many
     settings: tuple[tuple[Link | None, Setting], ...]
     findings: tuple[FindingView, ...]
+
+    @property
+    def pictures(self) -> Group:
+        """How the objective responds to it, task by task."""
+        own = (f for f in self.findings if f.figure and f.task and f.miner == "response")
+        return Group("How the objective responds", "responses", tuple(own))
+
+    @property
+    def listed(self) -> tuple[FindingView, ...]:
+        """All findings where they are few, else those over all tasks and those that are settled, as far as they go."""
+        if len(self.findings) <= FEW:
+            return self.findings
+        settled = (f for f in self.findings if f.verdict != "insufficient" or f.task is None)
+        return tuple(sorted(settled, key=lambda f: f.task is not None)[:FEW])
 
 
 @dataclass(frozen=True)
@@ -427,6 +477,7 @@ class EvidencePage:
     task: Link | None
     stores: tuple[Store, ...]
     findings: tuple[FindingView, ...]
+    pictured: frozenset[str]  # the ids of those whose figure stands on the task's page
     sets: tuple[RunSet, ...]
 
 

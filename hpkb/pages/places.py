@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from hpkb.pages.formats import number, plain
-from hpkb.pages.model import Link, Store
+from hpkb.pages import formats
+from hpkb.pages.formats import plain
+from hpkb.pages.model import Link, Listed, Store
 from hpkb.pages.slugs import anchor, digest, slug
 from hpkb.pages.store import Knowledge, Run, Task
 
 ACROSS = "evidence/index.html"  # the page of evidence of what holds over all tasks
+_NOWHERE = Listed("", -1, None, {})
 _RUNS_SHOWN = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -23,6 +25,7 @@ class Places:
 
     tasks: Mapping[str, Link]
     runs: Mapping[str, Link]
+    listed: Mapping[str, Listed]
     known: Mapping[str, Run]
     names: frozenset[str]
 
@@ -39,6 +42,10 @@ class Places:
             return "", f"run {short(run_id)}"
         seed = "" if run.seed is None else f" · seed {run.seed}"
         return link.href, f"run {link.text}{seed}"
+
+    def in_list(self, run_id: str) -> Listed:
+        """Returns where a run is listed for the charts; the number is -1 where it is not."""
+        return self.listed.get(run_id, _NOWHERE)
 
     def hyperparameter(self, name: str) -> Link:
         """Returns the link to a hyperparameter's page, words alone where it has none."""
@@ -60,14 +67,23 @@ def places(knowledge: Knowledge, names: Iterable[str]) -> Places:
     """Returns where everything stands."""
     tasks: dict[str, Link] = {}
     runs: dict[str, Link] = {}
+    listed: dict[str, Listed] = {}
     for task in knowledge.tasks:
         link = Link(plain(task.name, 80), f"tasks/{slug(task.task_id)}.html")
         tasks[task.task_id] = link
-        for run in task.runs:
+        file, columns = runs_file(link.href), varying(task)
+        for number, run in enumerate(task.runs):
+            values = {name: run.parameters[name].number for name in columns if name in run.parameters}
+            listed[run.run_id] = Listed(file, number, run.objective, values)
             runs[run.run_id] = Link(short(run.run_id), f"{link.href}#{anchor('run', run.run_id)}")
     for task in knowledge.tasks:
         tasks.setdefault(task.name, tasks[task.task_id])
-    return Places(tasks, runs, knowledge.runs, frozenset(names))
+    return Places(tasks, runs, listed, knowledge.runs, frozenset(names))
+
+
+def runs_file(task_href: str) -> str:
+    """Returns the file that lists the runs of a task for the charts, given the task's page."""
+    return f"runs/{task_href.removeprefix('tasks/').removesuffix('.html')}.js"
 
 
 def short(run_id: str) -> str:
@@ -111,7 +127,7 @@ def value(run: Run, name: str) -> str:
     parameter = run.parameters.get(name)
     if parameter is None:
         return "–"
-    return plain(parameter.text, 40) if parameter.number is None else number(parameter.number)
+    return plain(parameter.text, 40) if parameter.number is None else formats.number(parameter.number)
 
 
 def varying(task: Task) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from hpkb.pages import formats, machine, markdown
+from hpkb.pages import formats, machine, markdown, search
+from hpkb.pages.formats import number
 from hpkb.pages.glossary import TERMS
-from hpkb.pages.model import Handbook, Link, Words
-from hpkb.pages.places import short
+from hpkb.pages.model import Handbook, Link, TaskPage, Words
+from hpkb.pages.places import runs_file, short
 from hpkb.pages.slugs import slug
 from hpkb.pages.svg import ROOT
 from hpkb.pages.writer import HandbookError
@@ -23,7 +25,7 @@ from hpkb.pages.writer import HandbookError
 _DEFAULT_PARTIAL = "findings/_default.html"
 _LAST = 100
 _LONGEST = 1000  # characters
-_ASSETS = ("style.css", "handbook.js", "icon.svg")
+_ASSETS = ("style.css", "handbook.js", "charts.js", "icon.svg")
 _FIXED = ("index", "changes", "gaps", "glossary", "about", "names")  # pages that there is one of
 _ADDED = "pages"  # the folder, among somebody's own templates, of pages that are added
 
@@ -49,7 +51,7 @@ class Templates:
     def environment(self) -> jinja2.Environment:
         """The environment of the pages: everything is escaped, an unknown name is an error."""
         made = self._environment(autoescape=True, finalize=_printable)
-        made.filters |= {"drawing": _drawing}
+        made.filters |= {"drawing": _drawing, "key": _key}
         return made
 
     @cached_property
@@ -135,19 +137,21 @@ def pages(handbook: Handbook, templates: Templates = TEMPLATES) -> Iterator[Page
 
 def _pages(handbook: Handbook, templates: Templates) -> Iterator[Page]:
     def page(path: str, template: str, **context: Any) -> Page:
-        root = "../" * path.count("/")
+        root = Markup("../" * path.count("/"))
         found = templates.environment.get_template(template)
         return Page(path, found.render(handbook=handbook, root=root, here=path, **context) + "\n")
 
     yield from (page(f"{name}.html", f"{name}.html") for name in _FIXED)
     for task in handbook.tasks:
         yield page(task.href, "task.html", page=task)
+        yield Page(runs_file(task.href), _runs(task))
     for question in handbook.questions:
         yield page(question.href, "question.html", page=question, partial=templates.partial(question.miner))
     for hyperparameter in handbook.hyperparameters:
         yield page(hyperparameter.href, "hyperparameter.html", page=hyperparameter)
     for evidence in handbook.evidence:
         yield page(evidence.href, "evidence.html", page=evidence)
+    yield Page("search.js", search.script(handbook))
     yield from (page(link.href, name) for name, link in templates.added.items())
     for name in _ASSETS:
         yield Page(name, templates.source(name) or "")
@@ -157,9 +161,37 @@ def _pages(handbook: Handbook, templates: Templates) -> Iterator[Page]:
     yield Page("defaults.yaml", machine.defaults(handbook))
 
 
+def _runs(task: TaskPage) -> str:
+    """The runs of a task for the script: what the dots of its charts are called, and their row on the task's page."""
+    rows = [
+        [row.anchor, f"run {short(row.run_id)}{_seed(row.seed)}", number(row.objective), *row.values]
+        for row in task.rows
+    ]
+    listed = {"file": runs_file(task.href), "page": task.href, "columns": task.columns, "rows": rows}
+    return f"hpkb.runs({json.dumps(listed, separators=(',', ':'))});\n"
+
+
+def _seed(seed: int | None) -> str:
+    return "" if seed is None else f" · seed {seed}"
+
+
 def _printable(value: Any) -> Any:
     """What an expression puts on a page: text without control characters, cut where it is no longer read."""
     return value if isinstance(value, Markup) else formats.plain(value, _LONGEST)
+
+
+def _key(value: Any, shown: str) -> Markup:
+    """What a cell is sorted by, as its attribute; nothing where that is what it shows."""
+    same = value is None or value == shown or (isinstance(value, float) and _read(shown) == value)
+    return Markup("" if same else f' data-value="{escape(formats.plain(value, _LONGEST))}"')
+
+
+def _read(shown: str) -> float | None:
+    """The number that a script reads in a cell."""
+    try:
+        return float(shown)
+    except ValueError:
+        return None
 
 
 def _drawing(svg: str, root: str) -> Markup:

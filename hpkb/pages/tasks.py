@@ -24,7 +24,7 @@ from hpkb.pages.model import (
     TaskPage,
 )
 from hpkb.pages.places import Places, evidence_of, run_in_ui, store, value, varying
-from hpkb.pages.slugs import anchor, digest
+from hpkb.pages.slugs import anchor
 from hpkb.pages.store import Run, Task, curves
 from hpkb.playbook import Result, results
 
@@ -121,8 +121,7 @@ def _curves(
             ended = "infeasible" if run.infeasible else f"{task.metric} {number(run.objective)}"
             traces.append(Trace(f"{who}\n{ended}", href, run.infeasible, ranks[curve.run_id], curve.points))
         if any(v is not None and math.isfinite(v) for t in traces for _, v in t.points):
-            name = f"curve-{digest(task.task_id + metric)}"
-            pictures.append((metric, curve_figure(traces, metric, name)))
+            pictures.append((metric, curve_figure(traces, metric)))
     return pictures
 
 

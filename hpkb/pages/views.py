@@ -21,19 +21,21 @@ from hpkb.pages.model import (
     Setting,
 )
 from hpkb.pages.places import ACROSS, Places, evidence_of, runs_anchor
-from hpkb.pages.slugs import anchor, digest, slug
+from hpkb.pages.slugs import anchor, slug
 from hpkb.pages.store import Knowledge, Record, Task
 
 
 def finding_views(knowledge: Knowledge, where: Places, titles: Mapping[str, str]) -> tuple[FindingView, ...]:
     """Returns all findings, across tasks first, then task by task."""
     tasks = {key: task for task in knowledge.tasks for key in (task.name, task.task_id)}
-    return tuple(_finding(record, tasks, where, titles) for record in knowledge.findings)
+    done = {task.task_id: frozenset(r.run_id for r in task.runs if r.has_outcome) for task in knowledge.tasks}
+    return tuple(_finding(record, tasks, done, where, titles) for record in knowledge.findings)
 
 
 def _finding(
-    record: Record, tasks: Mapping[str, Task], where: Places, titles: Mapping[str, str]
-) -> FindingView:
+    record: Record, tasks: Mapping[str, Task], done: Mapping[str, frozenset[str]], where: Places,
+    titles: Mapping[str, str],
+) -> FindingView:  # fmt: skip
     d = record.document
     task = tasks.get(d.get("task") or "")
     direction = f"{task.direction}:{task.metric}" if task else ""
@@ -47,28 +49,40 @@ def _finding(
         q_value=d.get("q_value"), comparisons=d.get("comparisons", 0), n_runs=d.get("n_runs", 0),
         n_configurations=d.get("n_configurations", 0), n_tasks=d.get("n_tasks", 0), n_seeds=d.get("n_seeds", 0),
         infeasible_share=d.get("infeasible_share", 0.0), caveats=tuple(d.get("caveats", [])),
-        evidence=_evidence(d.get("run_ids", []), tasks, where),
-        figure=finding_figure(d, record.figure, direction, where.run),
+        evidence=_evidence(d.get("run_ids", []), tasks, done, where),
+        figure=finding_figure(d, record.figure, direction, where.in_list),
         proof=f"{evidence_of(where.tasks[task.task_id].href) if task else ACROSS}#{here}",
     )  # fmt: skip
 
 
-def _evidence(run_ids: Sequence[str], tasks: Mapping[str, Task], where: Places) -> tuple[Evidence, ...]:
+def _evidence(
+    run_ids: Sequence[str], tasks: Mapping[str, Task], done: Mapping[str, frozenset[str]], where: Places
+) -> tuple[Evidence, ...]:
     """The runs, by task; all of a task's runs with an outcome are listed on the task's own page."""
-    by_task: dict[str, list[str]] = defaultdict(list)
-    for run_id in run_ids:
-        run = where.known.get(run_id)
-        by_task[run.task_id if run else ""].append(run_id)
     found = []
-    for task_id, ids in sorted(by_task.items()):
+    for task_id, ids in sorted(_by_task(run_ids, done, where).items()):
         task, link = tasks.get(task_id), where.task(task_id)
         if task is None or link is None:
             continue
-        everything = {r.run_id for r in task.runs if r.has_outcome} == set(ids)
+        everything = done[task.task_id] == set(ids)
         listed = () if everything else tuple(sorted(ids))
         place = f"{link.href}#runs" if everything else f"{evidence_of(link.href)}#{runs_anchor(listed)}"
         found.append(Evidence(Link(link.text, place), len(ids), everything, listed))
     return tuple(found)
+
+
+def _by_task(
+    run_ids: Sequence[str], done: Mapping[str, frozenset[str]], where: Places
+) -> Mapping[str, Sequence[str]]:
+    """The runs by the id of their task. Mostly they are all of one, which is seen without a look at each."""
+    first = where.known.get(run_ids[0]) if run_ids else None
+    if first and len(run_ids) == len(own := done.get(first.task_id, frozenset())) and own.issuperset(run_ids):
+        return {first.task_id: run_ids}
+    by_task: dict[str, list[str]] = defaultdict(list)
+    for run_id in run_ids:
+        run = where.known.get(run_id)
+        by_task[run.task_id if run else ""].append(run_id)
+    return by_task
 
 
 def default_view(
@@ -80,13 +94,12 @@ def default_view(
     configurations = tuple(_recommended(c, where, findings) for c in document.get("configurations", []))
     library = _regret((document.get("library_default") or {}).get("held_out_regret"), where)
     first = configurations[0].regret if configurations else None
-    name = f"regret-{digest(str(document.get('task')))}"
     return Default(
         task=where.task(document.get("task")), verdict=document.get("verdict", "insufficient"),
         reason=document.get("reason", ""), objective=document.get("objective", ""),
         n_tasks=document.get("n_tasks", 0), n_runs=document.get("n_runs", 0), configurations=configurations,
         rules=tuple(_rule(rule) for rule in document.get("rules", [])), library=library,
-        figure=regret_figure(first, library, name) if first and first.mean is not None else None,
+        figure=regret_figure(first, library) if first and first.mean is not None else None,
         search=() if document.get("task") else tuple(_searched(document.get("search_space") or {}, where)),
         set_aside=tuple(link for task in document.get("set_aside") or () if (link := where.task(task))),
     )  # fmt: skip

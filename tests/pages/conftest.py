@@ -10,6 +10,7 @@ import pytest
 
 from hpkb.pages import write_handbook
 from tests.pages import sample
+from tests.pages.browser import ARGUMENTS, CHROMIUM, playwright
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,12 @@ def handbook(knowledge: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.Temp
     directory = tmp_path_factory.mktemp("handbook")
     write_handbook(knowledge, directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[playwright.Browser]:
+    """Chromium, started once."""
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import pyarrow as pa
 from hpkb.findings import Finding
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.suggest.plan import suggest_each
-from tests.pages.law import LAWS, Law, Trial, draw_trials, generator, identifier
+from tests.pages.law import LAWS, Law, Trial, draw_trials, generator
 from tests.pages.law import SERVER as SERVER
+from tests.pages.law import identifier as identifier
 from tests.pages.sample_findings import defaults, findings_of, findings_together
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -80,8 +82,14 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
 
 def insert_finding(connection: duckdb.DuckDBPyConnection, finding: Finding) -> None:
     """Puts one finding and its runs into the knowledge base."""
+    insert_findings(connection, [finding])
+
+
+def insert_findings(connection: duckdb.DuckDBPyConnection, findings: Iterable[Finding]) -> None:
+    """Puts findings and their runs into the knowledge base."""
     rows: Rows = defaultdict(list)
-    _add_finding(rows, finding)
+    for finding in findings:
+        _add_finding(rows, finding)
     insert(connection, rows)
 
 
