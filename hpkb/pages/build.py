@@ -32,7 +32,7 @@ from hpkb.pages.model import (
     Words,
 )  # fmt: skip
 from hpkb.pages.names import names_page
-from hpkb.pages.places import Places, places
+from hpkb.pages.places import ACROSS, Places, evidence_of, places
 from hpkb.pages.places import store as opened
 from hpkb.pages.questions import docstring
 from hpkb.pages.slugs import digest, slug
@@ -119,7 +119,8 @@ def _compared(findings: Sequence[FindingView]) -> Iterator[Compared]:
     for task, own in sorted(by_task.items(), key=lambda item: item[0].text):
         names = {h: None for f in sorted(own, key=lambda f: _order(f.hyperparameters)) for h in f.hyperparameters}
         runs, configurations = max(f.n_runs for f in own), max(f.n_configurations for f in own)
-        yield Compared(task, runs, configurations, max(f.n_seeds for f in own), len(own), tuple(names))
+        seeds, evidence = max(f.n_seeds for f in own), evidence_of(task.href) if task.href else ACROSS
+        yield Compared(task, runs, configurations, seeds, len(own), evidence, tuple(names))
 
 
 def _together(

@@ -16,14 +16,25 @@ def evidence_pages(
 ) -> tuple[EvidencePage, ...]:
     """Returns a page for what holds over all tasks, then one a task, whether it has findings or not."""
     across = tuple(f for f in findings if f.task is None or not f.task.href)
-    pages = [EvidencePage("All tasks together", ACROSS, None, (), across, frozenset(), ())]
+    pages = [EvidencePage("All tasks together", ACROSS, None, (), 0, 0, _by_question(across), frozenset(), ())]
     for task in tasks:
         link = Link(task.title, task.href)
         own = tuple(f for f in findings if f.task and f.task.href == task.href)
         sets = tuple(_sets(task, findings))
-        pictured = frozenset(f.id for f in (*task.responses, *task.maps, *task.others) if f.figure)
-        pages.append(EvidencePage(task.title, task.evidence, link, task.stores, own, pictured, sets))
+        pictured = frozenset(f.id for f in (*task.responses, *task.maps, *task.others_pictured))
+        counts = (task.n_outcomes, task.n_configurations)
+        pages.append(
+            EvidencePage(task.title, task.evidence, link, task.stores, *counts, _by_question(own), pictured, sets)
+        )
     return tuple(pages)
+
+
+def _by_question(findings: Sequence[FindingView]) -> tuple[tuple[Link, tuple[FindingView, ...]], ...]:
+    """The findings below the question that each answers, in the order in which they come."""
+    found: dict[Link, list[FindingView]] = {}
+    for finding in findings:
+        found.setdefault(Link(finding.title, finding.page), []).append(finding)
+    return tuple((question, tuple(own)) for question, own in found.items())
 
 
 def _sets(task: TaskPage, findings: Sequence[FindingView]) -> Iterator[RunSet]:

@@ -10,10 +10,11 @@ import yaml
 
 from hpkb.pages.formats import plain
 from hpkb.pages.model import Default, FindingView, Handbook, Link, Recommended, Regret, TaskPage
+from hpkb.pages.places import ACROSS
 
 _LONGEST = 2000  # characters of one text
 _NUMBERS = (
-    "verdict", "quantity", "estimate", "low", "high", "confidence", "unit", "p_value", "q_value", "comparisons",
+    "verdict", "quantity", "estimate", "low", "high", "confidence", "unit", "p_value", "q_value",
     "n_runs", "n_configurations", "n_tasks", "n_seeds", "infeasible_share",
 )  # fmt: skip
 
@@ -21,13 +22,13 @@ _NUMBERS = (
 def findings(handbook: Handbook) -> str:
     """Returns all findings as one JSON document.
 
-    Each is the finding of the contract, but for its runs: a finding that rests on all runs of a task that have an
-    outcome names the task in `all_runs_of`, and `tasks` lists those once; `run_ids` has the runs of other tasks. `page`
-    and `evidence` say where it stands in the handbook.
+    Each is the finding of the contract, without what is null or empty, and but for its runs: a finding that rests on
+    all runs of a task that have an outcome names the task in `all_runs_of`, and `tasks` lists those once; `run_ids` has
+    others. In the handbook it stands at `#finding-ID` of the page `evidence` of its task.
     """
     listed = {f.id: f for question in handbook.questions for f in question.findings}
     found = {
-        "edition": handbook.changes.number,
+        "edition": handbook.changes.number, "comparisons": handbook.comparisons, "evidence": ACROSS,
         "tasks": {name: _runs(task) for name, task in _named(handbook.tasks).items()},
         "findings": [_finding(f) for f in listed.values()],
     }
@@ -57,20 +58,20 @@ def _named(tasks: Sequence[TaskPage]) -> dict[str, TaskPage]:
 def _runs(task: TaskPage) -> dict[str, Any]:
     taking_part = [row.run_id for row in task.rows if row.has_outcome]
     return {
-        "page": task.href, "metric": task.task.metric, "direction": task.task.direction,
+        "page": task.href, "evidence": task.evidence, "metric": task.task.metric, "direction": task.task.direction,
         "n_runs": task.n_runs, "n_infeasible": task.n_infeasible, "run_ids": taking_part,
     }  # fmt: skip
 
 
 def _finding(f: FindingView) -> dict[str, Any]:
-    return {
+    everything = [part.task.text for part in f.evidence if part.everything]
+    own = {
         "id": f.id, "miner": f.miner, "task": f.task.text if f.task else None,
         "hyperparameters": [h.text for h in f.hyperparameters], "claim": f.claim,
         **{name: getattr(f, name) for name in _NUMBERS}, "caveats": list(f.caveats),
-        "run_ids": [run_id for part in f.evidence for run_id in part.run_ids],
-        "all_runs_of": [part.task.text for part in f.evidence if part.everything],
-        "page": f.href, "evidence": f.proof,
+        "run_ids": [run_id for part in f.evidence for run_id in part.run_ids], "all_runs_of": everything,
     }  # fmt: skip
+    return {name: value for name, value in own.items() if value not in (None, "", []) or name == "task"}
 
 
 def _default(default: Default) -> dict[str, Any]:

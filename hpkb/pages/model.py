@@ -74,7 +74,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class FindingView:
-    """One finding with its links; the numbers are the finding's own."""
+    """One finding with its links; the numbers are the finding's own. `href` leads to its place among the evidence."""
 
     id: str
     anchor: str
@@ -102,12 +102,7 @@ class FindingView:
     caveats: tuple[str, ...]
     evidence: tuple[Evidence, ...]
     figure: Figure | None
-    proof: str  # where its evidence stands
-
-    @property
-    def page(self) -> str:
-        """The page of its question."""
-        return self.href.partition("#")[0]
+    page: str  # of its question
 
 
 @dataclass(frozen=True)
@@ -265,10 +260,11 @@ class TaskPage:
     facts: tuple[Fact, ...]
 
     @property
-    def others_listed(self) -> tuple[FindingView, ...]:
-        """All other findings where they are few, else those that are settled."""
-        settled = tuple(f for f in self.others if f.verdict != "insufficient")
-        return self.others if len(self.others) <= FEW else settled
+    def others_pictured(self) -> tuple[FindingView, ...]:
+        """The other findings that have a chart; where these are many, those that are settled."""
+        drawn = tuple(f for f in self.others if f.figure)
+        settled = tuple(f for f in drawn if f.verdict != "insufficient")
+        return drawn if len(drawn) <= SIDE_BY_SIDE else settled
 
 
 @dataclass(frozen=True)
@@ -304,6 +300,7 @@ class Compared:
     n_configurations: int
     n_seeds: int
     n_findings: int
+    evidence: str  # the task's page of evidence
     hyperparameters: tuple[Link, ...]
 
 
@@ -333,6 +330,11 @@ class QuestionPage:
     def answer(self) -> tuple[FindingView, ...]:
         """The claim over all tasks, else each task's leading one."""
         return (self.headline,) if self.headline else self.answers
+
+    @property
+    def listed(self) -> tuple[FindingView, ...]:
+        """All findings where they are few, else those over all tasks and those that are settled, as far as they go."""
+        return _few(self.findings)
 
     @property
     def together_shown(self) -> tuple[Together, ...]:
@@ -370,10 +372,14 @@ class HyperparameterPage:
     @property
     def listed(self) -> tuple[FindingView, ...]:
         """All findings where they are few, else those over all tasks and those that are settled, as far as they go."""
-        if len(self.findings) <= FEW:
-            return self.findings
-        settled = (f for f in self.findings if f.verdict != "insufficient" or f.task is None)
-        return tuple(sorted(settled, key=lambda f: f.task is not None)[:FEW])
+        return _few(self.findings)
+
+
+def _few(findings: tuple[FindingView, ...]) -> tuple[FindingView, ...]:
+    if len(findings) <= FEW:
+        return findings
+    settled = (f for f in findings if f.verdict != "insufficient" or f.task is None)
+    return tuple(sorted(settled, key=lambda f: f.task is not None)[:FEW])
 
 
 @dataclass(frozen=True)
@@ -476,9 +482,16 @@ class EvidencePage:
     href: str
     task: Link | None
     stores: tuple[Store, ...]
-    findings: tuple[FindingView, ...]
+    n_runs: int  # of the task, with an outcome
+    n_configurations: int
+    questions: tuple[tuple[Link, tuple[FindingView, ...]], ...]
     pictured: frozenset[str]  # the ids of those whose figure stands on the task's page
     sets: tuple[RunSet, ...]
+
+    @property
+    def n_findings(self) -> int:
+        """How many there are."""
+        return sum(len(findings) for _, findings in self.questions)
 
 
 @dataclass(frozen=True)
@@ -532,6 +545,11 @@ class Handbook:
     stores: tuple[Store, ...]
     meta: Mapping[str, str]
     names: NamesPage
+
+    @property
+    def comparisons(self) -> int:
+        """How many claims the report tests, for all of which each is corrected."""
+        return max((question.comparisons for question in self.questions), default=0)
 
     @property
     def recommended(self) -> list[tuple[str, Default]]:

@@ -39,9 +39,10 @@ def _finding(
     d = record.document
     task = tasks.get(d.get("task") or "")
     direction = f"{task.direction}:{task.metric}" if task else ""
-    here = anchor("finding", str(d["id"]))
+    here, page = anchor("finding", str(d["id"])), f"questions/{slug(d['miner'])}.html"
+    home = evidence_of(where.tasks[task.task_id].href) if task else ACROSS
     return FindingView(
-        id=str(d["id"]), anchor=here, href=f"questions/{slug(d['miner'])}.html#{here}", miner=d["miner"],
+        id=str(d["id"]), anchor=here, href=f"{home}#{here}", page=page, miner=d["miner"],
         title=titles.get(d["miner"], title(d["miner"])), task=where.task(d.get("task")),
         hyperparameters=tuple(where.hyperparameter(name) for name in d.get("hyperparameters", [])),
         claim=d["claim"], verdict=d["verdict"], quantity=d["quantity"], estimate=d.get("estimate"), low=d.get("low"),
@@ -51,7 +52,6 @@ def _finding(
         infeasible_share=d.get("infeasible_share", 0.0), caveats=tuple(d.get("caveats", [])),
         evidence=_evidence(d.get("run_ids", []), tasks, done, where),
         figure=finding_figure(d, record.figure, direction, where.in_list),
-        proof=f"{evidence_of(where.tasks[task.task_id].href) if task else ACROSS}#{here}",
     )  # fmt: skip
 
 

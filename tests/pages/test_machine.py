@@ -41,12 +41,14 @@ def test_findings_json_has_every_finding_with_its_own_numbers(
     assert by_id.keys() == {d["id"] for d in documents}
     for document in documents:
         finding = by_id[document["id"]]
-        same = document.keys() - {"run_ids", "id", "caveats", "condition"}
-        assert {name: finding[name] for name in same} == {name: document[name] for name in same}
-        runs = [*finding["run_ids"], *(r for t in finding["all_runs_of"] for r in found["tasks"][t]["run_ids"])]
-        assert sorted(runs) == sorted(document["run_ids"])
-        page, _, anchor = finding["evidence"].partition("#")
-        assert f'id="{anchor}"' in (handbook / page).read_text()
+        same = document.keys() - {"run_ids", "id", "condition", "comparisons"}
+        assert {name: finding.get(name) for name in same} == {name: document[name] or None for name in same} | {
+            name: document[name] for name in same if document[name] == 0
+        }
+        everything = [run for task in finding.get("all_runs_of", []) for run in found["tasks"][task]["run_ids"]]
+        assert sorted([*finding.get("run_ids", []), *everything]) == sorted(document["run_ids"])
+        page = found["tasks"][finding["task"]]["evidence"] if finding["task"] else found["evidence"]
+        assert f'<tr id="finding-{finding["id"]}">' in (handbook / page).read_text()
 
 
 def test_defaults_yaml_has_every_recommendation(knowledge: duckdb.DuckDBPyConnection, handbook: Path) -> None:
