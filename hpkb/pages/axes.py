@@ -12,7 +12,6 @@ from hpkb.pages.formats import number, plain, spoken
 
 Scale = Literal["log", "linear", "category"]
 _FEW, _MANY = 3, 6
-_CATEGORY_LETTERS = 64  # all level names of an axis together
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class Axis:
     def ticks(self) -> list[tuple[Any, str]]:
         """Returns the values that the axis names, and what it calls them."""
         if self.scale == "category":
-            room = max(6, _CATEGORY_LETTERS // max(1, len(self.levels)))
-            return [(level, plain(level, room)) for level in self.levels]
+            return [(level, level) for level in self.levels]
         values = list(self.named) or ticks(*self.domain, self.scale)
         if self.zero_at is not None:
             zero = self.zero_at

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,13 +72,13 @@ def bars(rows: Sequence[Bar], label: str, words: Words) -> str:
 
 
 def _frame(rows: Sequence[Bar], x: Axis, row: int, head: int) -> Frame:
-    left = 14 + _LETTER * max((_width(_short(b.label)) for b in rows), default=0)
+    left = 14 + _LETTER * max((svg.letters(svg.fitted(b.label, _LABEL)) for b in rows), default=0)
     height = 54 + head + row * len(rows)
     return Frame(x, Axis("", "category"), WIDTH, height, left=left, top=8 + head, right=12)
 
 
 def _label(bar: Bar, frame: Frame, y: float) -> str:
-    shown, cls = _short(bar.label), "row whole" if bar.whole else "row"
+    shown, cls = svg.fitted(bar.label, _LABEL), "row whole" if bar.whole else "row"
     words = svg.text(frame.left - 8, y + 4, shown, "end", cls)
     return words if shown == bar.label else svg.linked("", plain(bar.label, 300), words)
 
@@ -109,7 +108,8 @@ def _bar(bar: Bar, frame: Frame, y: float) -> str:
 
 
 def _tip(bar: Bar) -> str:
-    return plain(f"{plain(bar.label, 300)}\n{estimate(bar.estimate, bar.low, bar.high)}\n{bar.verdict}".strip())
+    verdict = bar.verdict if bar.verdict in _VERDICTS else ""
+    return f"{plain(bar.label, 300)}\n{estimate(bar.estimate, bar.low, bar.high)}\n{verdict}".strip()
 
 
 def _interval(bar: Bar, frame: Frame, y: float) -> str:
@@ -130,23 +130,10 @@ def _references(references: Sequence[Mapping[str, Any]], frame: Frame) -> str:
     for reference in references:
         at = frame.across(float(reference["value"]))
         lines += f"M{px(at)} {frame.top}V{frame.floor}"
-        names += svg.text(at, frame.top - 8, plain(reference["label"], 30))
+        words = svg.fitted(reference["label"], _LABEL)
+        half = _LETTER * svg.letters(words) / 2
+        names += svg.text(min(max(at, half), WIDTH - half), frame.top - 8, words)
     return f'<path class="reference" d="{lines}"/>{names}' if lines else ""
-
-
-def _short(label: str) -> str:
-    """A label that fits its column, cut in its middle."""
-    words = plain(label)
-    for room in (_LABEL, *range(_LABEL - 4, 4, -4)):
-        cut = plain(words, room)
-        if _width(cut) <= _LABEL:
-            return cut
-    return "…"
-
-
-def _width(words: str) -> int:
-    """How many letters wide a text is; East Asian ones and pictures take two."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in words)
 
 
 def _inside(value: float | None, x: Axis) -> float | None:

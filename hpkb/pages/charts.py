@@ -126,7 +126,8 @@ def _finished(body: str, height: int, words: Words, data: _Data, lookup: Lookup)
     files = (lookup(str(p["run_id"])).file for p in data.points)
     given = {
         "runs": next((file for file in files if file), ""), "labels": _json(plain(label, 60) for label in data.labels),
-        "names": _json(data.names), "levels": _json(data.x.levels) if data.x.scale == "category" else "",
+        "names": _json(plain(name, 80) for name in data.names),
+        "levels": _json(data.x.levels) if data.x.scale == "category" else "",
     }  # fmt: skip
     attributes = "".join(f" data-{name}='{svg.in_single_quotes(value)}'" for name, value in given.items() if value)
     return svg.chart(body, WIDTH, height, words.label, words.description, attributes if data.points else "")

@@ -16,6 +16,8 @@ from hpkb.pages.store import Knowledge, Run, Task
 
 ACROSS = "evidence/index.html"  # the page of evidence of what holds over all tasks
 _NOWHERE = Listed("", -1, None, {})
+#: Characters of a name that the files of runs are searched by.
+LONGEST_COLUMN = 80
 _RUNS_SHOWN = re.compile(r"^[0-9a-f]{32}$")
 
 
@@ -71,9 +73,9 @@ def places(knowledge: Knowledge, names: Iterable[str]) -> Places:
     for task in knowledge.tasks:
         link = Link(plain(task.name, 80), f"tasks/{slug(task.task_id)}.html")
         tasks[task.task_id] = link
-        file, columns = runs_file(link.href), varying(task)
+        file, own = runs_file(link.href), [name for name in varying(task) if len(name) <= LONGEST_COLUMN]
         for number, run in enumerate(task.runs):
-            values = {name: run.parameters[name].number for name in columns if name in run.parameters}
+            values = {name: run.parameters[name].number for name in own if name in run.parameters}
             listed[run.run_id] = Listed(file, number, run.objective, values)
             runs[run.run_id] = Link(short(run.run_id), f"{link.href}#{anchor('run', run.run_id)}")
     for task in knowledge.tasks:

@@ -14,10 +14,10 @@ import jinja2
 from markupsafe import Markup, escape
 
 from hpkb.pages import formats, machine, markdown, search
-from hpkb.pages.formats import number
+from hpkb.pages.formats import number, plain
 from hpkb.pages.glossary import TERMS
 from hpkb.pages.model import Handbook, Link, TaskPage, Words
-from hpkb.pages.places import runs_file, short
+from hpkb.pages.places import LONGEST_COLUMN, runs_file, short
 from hpkb.pages.slugs import slug
 from hpkb.pages.svg import ROOT
 from hpkb.pages.writer import HandbookError
@@ -167,7 +167,8 @@ def _runs(task: TaskPage) -> str:
         [row.anchor, f"run {short(row.run_id)}{_seed(row.seed)}", number(row.objective), *row.values]
         for row in task.rows
     ]
-    listed = {"file": runs_file(task.href), "page": task.href, "columns": task.columns, "rows": rows}
+    columns = [plain(name, LONGEST_COLUMN) for name in task.columns]
+    listed = {"file": runs_file(task.href), "page": task.href, "columns": columns, "rows": rows}
     return f"hpkb.runs({json.dumps(listed, separators=(',', ':'))});\n"
 
 

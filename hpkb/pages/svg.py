@@ -18,6 +18,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 from hpkb.pages.axes import Axis
 from hpkb.pages.formats import plain
@@ -26,6 +27,8 @@ from hpkb.pages.formats import plain
 ROOT = "@root/"
 #: Pixels by which a line may be off after points have been left out.
 _OFF = 0.2
+#: Letters that the levels of an axis have together.
+_TICKS = 60
 #: Paths that the dots of one kind are spread over: within one, dots above each other look like one.
 _LAYERS = 3
 
@@ -74,23 +77,25 @@ class Frame:
         for value, name in self.y.ticks():
             at = px(self.up(value))
             lines.append(f"M{self.left} {at}H{self.width - self.right}")
-            names.append(text(self.left - 5, float(at) + 4, name, "end"))
+            shown = fitted(name, 7) if self.y.scale == "category" else name
+            names.append(text(self.left - 5, float(at) + 4, shown, "end"))
         grid = "" if self.y.scale == "category" else f'<path class="lines" d="{"".join(lines)}"/>'
         middle = (self.top + self.floor) / 2
         turned = f'transform="translate(14 {px(middle)})rotate(-90)"'
-        label = f'<text class="name" {turned}>{escape(plain(self.y.label, 60))}</text>'
+        label = f'<text class="name" {turned}>{escape(fitted(self.y.label, 34))}</text>'
         return grid + "".join(names) + label + self.base()
 
     def base(self) -> str:
         """Returns the x axis alone."""
         ticks, names = [], []
+        room = max(5, _TICKS // max(1, len(self.x.levels)))  # all of it for a number
         for value, name in self.x.ticks():
             at = px(self.across(value))
             ticks.append(f"M{at} {self.floor}v4")
-            names.append(text(float(at), self.floor + 18, name))
+            names.append(text(float(at), self.floor + 18, fitted(name, room)))
         line = f"M{self.left} {self.floor}H{self.width - self.right}"
         middle = (self.left + self.width - self.right) / 2
-        label = text(middle, self.floor + 38, plain(self.x.label, 60), cls="name")
+        label = text(middle, self.floor + 38, fitted(self.x.label, 54), cls="name")
         return f'<path class="axis" d="{line}{"".join(ticks)}"/>' + "".join(names) + label
 
     def inside(self, marks: str) -> str:
@@ -116,6 +121,17 @@ def chart(body: str, width: int, height: int, label: str, description: str, data
 def escape(words: str) -> str:
     """Returns text as it may stand in an element and in a quoted attribute."""
     return html.escape(words, quote=True)
+
+
+def fitted(words: object, room: int) -> str:
+    """Returns text that is at most so many letters wide, cut in its middle."""
+    whole = plain(words)
+    return next((cut for limit in range(room, 4, -4) if letters(cut := plain(whole, limit)) <= room), "…")
+
+
+def letters(words: str) -> int:
+    """Returns how many letters wide a text is; East Asian ones and pictures take two."""
+    return len(words) if words.isascii() else sum(2 if east_asian_width(c) in "WF" else 1 for c in words)
 
 
 def in_single_quotes(words: str) -> str:

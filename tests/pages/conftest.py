@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from hpkb.pages import write_handbook
-from tests.pages import sample
+from tests.pages import hostile, sample
 from tests.pages.browser import ARGUMENTS, CHROMIUM, playwright
 
 
@@ -25,6 +25,15 @@ def handbook(knowledge: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.Temp
     """The sample's handbook; tests only read it."""
     directory = tmp_path_factory.mktemp("handbook")
     write_handbook(knowledge, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def crowded_handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A handbook in which 1,000 attacks stand for every kind of name and value; tests only read it."""
+    directory = tmp_path_factory.mktemp("crowded")
+    with hostile.crowd() as connection:
+        write_handbook(connection, directory)
     return directory
 
 

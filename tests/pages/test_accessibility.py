@@ -23,8 +23,8 @@ def test_no_page_has_a_serious_violation(
     for path in sorted(handbook.rglob("*.html")):
         page = watch.open(path)
         if page.locator(".chart").count():
-            page.locator(".chart").first.scroll_into_view_if_needed()  # a chart is prepared when it is near
-            page.wait_for_selector(".chart[tabindex]", state="attached")
+            page.locator(".chart").first.scroll_into_view_if_needed()
+            page.wait_for_selector(".chart[tabindex]", state="attached")  # the script has come to it
         found = axe.Axe().run(page, options={"resultTypes": ["violations"], **RULES}).response
         for violation in found["violations"]:
             if violation["impact"] in ("serious", "critical"):

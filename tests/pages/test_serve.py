@@ -21,9 +21,9 @@ def port(handbook: Path) -> Iterator[int]:
         running.shutdown()
 
 
-def get(port: int, path: str, host: str = "127.0.0.1") -> http.client.HTTPResponse:
+def get(port: int, path: str, host: str = "127.0.0.1", tag: str = "") -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request("GET", path, headers={"Host": f"{host}:{port}"})
+    connection.request("GET", path, headers={"Host": f"{host}:{port}", "If-None-Match": tag})
     return connection.getresponse()
 
 
@@ -34,6 +34,9 @@ def get(port: int, path: str, host: str = "127.0.0.1") -> http.client.HTTPRespon
         ("/index.html", "text/html"),
         ("/style.css", "text/css"),
         ("/handbook.js", "text/javascript"),
+        ("/search.js", "text/javascript"),
+        ("/runs/digits_cnn.js", "text/javascript"),
+        ("/icon.svg", "image/svg+xml"),
     ],
 )
 def test_files_come_with_their_type(port: int, path: str, kind: str) -> None:
@@ -44,10 +47,28 @@ def test_files_come_with_their_type(port: int, path: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/tasks/", "/.hpkb-handbook.json", "/../../etc/passwd", "/none.html", "/%2e%2e/%2e%2e/etc/passwd"],
+    [
+        "/tasks/", "/.hpkb-handbook.json", "/%2ehpkb-handbook.json", "/../../etc/passwd", "/none.html",
+        "/%2e%2e/%2e%2e/etc/passwd",
+    ],
 )
 def test_nothing_else_comes(port: int, path: str) -> None:
     assert get(port, path).status == 404
+
+
+def test_an_unchanged_file_is_not_sent_again_and_a_changed_one_is(tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("first")
+    with server(tmp_path, 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        port = running.server_address[1]
+        tag = get(port, "/index.html").getheader("ETag") or ""
+        again = get(port, "/index.html", tag=tag)
+        assert (again.status, again.read(), again.getheader("ETag")) == (304, b"", tag)
+        assert get(port, "/", tag=f'"other", W/{tag}').status == 304
+        page.write_text("other")  # as long, and within the same second
+        assert get(port, "/index.html", tag=tag).read() == b"other"
+        running.shutdown()
 
 
 def test_another_hosts_name_gets_nothing(port: int) -> None:
