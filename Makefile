@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 TORCH  := $(shell sed -n 's/^torch==//p' constraints.txt)
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint handbook setup wheel constraints old-stores help
+.PHONY: demo test lint handbook pages setup wheel constraints old-stores help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -2; echo "Targets: demo test lint handbook wheel constraints old-stores"
+	@sed -n 's/^# //p' Makefile | head -2; echo "Targets: demo test lint handbook pages wheel constraints old-stores"
 
 demo: $(READY)
 	@$(BIN)/hpkb demo $(ARGS)
@@ -23,7 +23,13 @@ lint: $(READY)
 # The committed handbook is the one of the full demo sweep; DIR holds its runs.
 DIR ?= demo
 handbook: $(READY)
-	@$(BIN)/hpkb demo --directory $(DIR) --handbook handbook
+	@$(BIN)/hpkb demo --directory $(DIR)
+	@$(BIN)/python -m tests.pages.regenerate $(DIR)/hpkb.duckdb
+	@$(BIN)/python docs/picture.py
+
+# The same from the knowledge base that is committed, after a change of the pages; and the golden pages of the tests.
+pages: $(READY)
+	@$(BIN)/python -m tests.pages.regenerate
 	@$(BIN)/python docs/picture.py
 
 wheel: $(READY)

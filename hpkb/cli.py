@@ -235,13 +235,20 @@ def import_(
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis."
 )
+@click.option(
+    "--templates",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Templates of your own: a file takes the place of hpkb's of that name, those in DIR/pages are added.",
+)
+@click.option("--publish", is_flag=True, help="Put the handbook into MLflow too, as the artifact of a run of its own.")
 @CORRECTIONS
 @click.option("--dry-run", is_flag=True, help="Say what would be read, and as what; write nothing.")
 @format_option("table", "json")
 def analyze(
     tracking_uri: str | None, experiments: tuple[str, ...], kb: str, objective: str | None, handbook: Path,
-    miners: tuple[str, ...], engine: str, workers: int | None, seed: int, corrections: Path | None, dry_run: bool,
-    format_: str,
+    miners: tuple[str, ...], engine: str, workers: int | None, seed: int, templates: Path | None, publish: bool,
+    corrections: Path | None, dry_run: bool, format_: str,
 ) -> None:  # fmt: skip
     """Bring new MLflow runs in, mine them, and write the findings and the handbook.
 
@@ -256,7 +263,7 @@ def analyze(
     settings = AnalysisSettings(
         source=_source(tracking_uri, Path(kb)), kb=Path(kb), experiments=experiments, objective=objective,
         handbook=handbook, miners=miners, workers=workers or len(os.sched_getaffinity(0)), seed=seed, dry_run=dry_run,
-        corrections=read(corrections),
+        templates=templates, publish=publish, corrections=read(corrections),
     )  # fmt: skip
     with present.stages(sys.stderr) as say:
         report = analyze_store(settings, say)

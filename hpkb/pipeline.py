@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import duckdb
 import hpkb
 import hpkb.miners
 from hpkb.corrections import NO_CORRECTIONS, Corrections
-from hpkb.errors import SourceError
-from hpkb.kb import load_sweeps
+from hpkb.errors import SourceError, UsageError
+from hpkb.kb import editions, load_sweeps
+from hpkb.kb.editions import present
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
@@ -30,6 +32,8 @@ from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
 from hpkb.sweep import Sweep
 
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "duckdb")  # whose versions the findings may depend on
+_NEXT = 6  # experiments that the handbook proposes for each task
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
 
 
@@ -46,6 +50,8 @@ class AnalysisSettings:
     workers: int = 1
     seed: int = 0
     dry_run: bool = False
+    templates: Path | None = None
+    publish: bool = False
     corrections: Corrections = NO_CORRECTIONS
 
 
@@ -64,6 +70,7 @@ class AnalysisReport:
     readings: Sequence[Reading]
     questions: Sequence[Question]
     dry_run: bool
+    published: str | None = None  # the MLflow run that holds the handbook
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
@@ -74,6 +81,7 @@ class AnalysisReport:
             "runs": self.n_runs,
             "findings": dict(self.verdicts),
             "handbook": None if self.handbook is None else str(self.handbook),
+            "published": self.published,
             "names": [asdict(reading) for reading in self.readings],
             "questions": [asdict(question) for question in self.questions],
         }
@@ -93,6 +101,8 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
     """
     for name in settings.miners:
         hpkb.miners.check(name)
+    if settings.publish and settings.source is None:
+        raise UsageError("No MLflow store to publish the handbook to. Name one: --tracking-uri URI.")
     try:
         report = _analyze(settings, say)
     except _DryRun as dry:
@@ -102,7 +112,13 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
 
         say("writing the handbook")
         with KnowledgeBase.open(settings.kb) as base:
-            write_handbook(base.connection, settings.handbook)
+            write_handbook(base.connection, settings.handbook, settings.templates)
+            edition = present(base.connection).number
+        if settings.publish and settings.source is not None:
+            from hpkb.ship.publish import publish  # imports MLflow's client, which takes seconds
+
+            say("publishing the handbook")
+            return replace(report, published=publish(settings.handbook, settings.source, f"edition {edition}"))
     return report
 
 
@@ -154,13 +170,19 @@ def _mine_and_save(
     base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, say: Callable[[str], None]
 ) -> None:
     from hpkb.analysis import mine  # takes seconds to import, and often nothing is to be mined
+    from hpkb.suggest.plan import suggest_each
 
     sweeps = with_records(base.connection, sweeps)
     mined = mine(sweeps, settings.miners, settings.seed, settings.workers, say)
+    before = editions.present(base.connection)
     base.save_findings(mined.findings)
     base.clear_defaults()
     for task, document in mined.defaults.items():
         base.save_default(task, document["verdict"], document)
+    editions.turn(base.connection, before)
+    base.meta["libraries"] = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    say("proposing experiments")
+    base.save_suggestions(suggest_each(base, _NEXT, settings.seed))
 
 
 def _check_comparable(sweeps: Sequence[Sweep], where: str) -> None:
@@ -200,7 +222,7 @@ def _code_digest() -> str:
     """A digest of the code that mines and recommends: a version number does not change while somebody works on it."""
     package = Path(hpkb.__file__).parent
     digest = hashlib.blake2b(digest_size=4)
-    for folder in ("miners", "stats", "recommend"):
+    for folder in ("miners", "stats", "recommend", "suggest"):
         for file in sorted((package / folder).glob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()

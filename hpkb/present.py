@@ -71,6 +71,8 @@ def analysis(report: AnalysisReport, format_: str) -> str:
         lines.append(f"{_count(sum(report.verdicts.values()), 'finding')}: {counts}")
     if report.handbook:
         lines.append(f"Handbook: {report.handbook / 'index.html'}")
+    if report.published:
+        lines.append(f"In MLflow: experiment 'hpkb handbook', run {report.published}")
     if report.dry_run:
         return "\n".join([*lines, *names(report), "", "Dry run: nothing was written."])
     return "\n".join([*lines, *_open_questions(report.questions)])

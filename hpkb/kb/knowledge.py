@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hpkb.findings import Finding
 from hpkb.kb.staging import registered
-from hpkb.kb.store import connect, transaction
+from hpkb.kb.store import complete, connect, transaction
 
 if TYPE_CHECKING:
     from hpkb.recommend.answer import Recommendation
@@ -40,6 +40,9 @@ INSERT INTO finding_runs SELECT DISTINCT finding_id, unnest(run_ids) AS run_id F
 
 _SELECT_DEFAULT = """-- One row: the recommendation of the task.
 SELECT document FROM defaults WHERE task = $task"""
+
+_ADD_SUGGESTION = """-- One row per task.
+INSERT OR REPLACE INTO suggestions VALUES ($task, $document)"""
 
 _ADD_DEFAULT = """-- One row per task.
 INSERT OR REPLACE INTO defaults VALUES ($task, $verdict, $document)"""
@@ -130,6 +133,14 @@ class KnowledgeBase:
         """Keeps the recommendation for a task, or over all tasks, in place of the one before."""
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         self.connection.execute(_ADD_DEFAULT, {"task": task or "", "verdict": verdict, "document": text})
+
+    def save_suggestions(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps what `suggest` proposed, a document a task, in place of all that was kept before."""
+        found = [{"task": d["task"], "document": json.dumps(d, ensure_ascii=False)} for d in documents]
+        complete(self.connection)
+        self.connection.execute("DELETE FROM suggestions")
+        for row in found:
+            self.connection.execute(_ADD_SUGGESTION, row)
 
     def clear_defaults(self) -> None:
         """Forgets all recommendations."""

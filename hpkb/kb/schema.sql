@@ -181,6 +181,20 @@ CREATE TABLE IF NOT EXISTS defaults (
     document TEXT NOT NULL
 );
 
+-- One row per task: the next experiments, as `hpkb suggest` proposed them after the last analysis. `document` is its JSON.
+CREATE TABLE IF NOT EXISTS suggestions (
+    task     TEXT PRIMARY KEY,
+    document TEXT NOT NULL
+);
+
+-- One row per part of the edition before this one: what the analysis found that last found something else. `document` is
+-- of a finding what it says, of a recommendation its verdict and first configuration, of the edition its number and runs.
+CREATE TABLE IF NOT EXISTS last_edition (
+    kind     TEXT NOT NULL,         -- edition, finding, default
+    name     TEXT NOT NULL,         -- '', the finding's id, the task ('' for all tasks)
+    document TEXT NOT NULL
+);
+
 -- One row per run that ended, has a task and an outcome (an objective, or infeasible); a column a canonical hyperparameter.
 CREATE OR REPLACE VIEW run_matrix AS
 SELECT r.run_id, r.task_id, r.configuration_id, r.seed, r.objective, r.objective_min, r.infeasible,

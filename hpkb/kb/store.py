@@ -95,6 +95,11 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         _in_transaction.discard(id(connection))
 
 
+def complete(connection: duckdb.DuckDBPyConnection) -> None:
+    """Adds the tables that a file of this version lacks because it was made before they were thought of."""
+    connection.execute(_SCHEMA)
+
+
 def make_room(connection: duckdb.DuckDBPyConnection, runs: int) -> None:
     """Lets the database have the memory that many runs need: 10 kB each, 256 MB at least."""
     connection.execute(f"SET memory_limit = '{max(_MEMORY, int(_MEMORY_OF_RUN * runs))} MB'")

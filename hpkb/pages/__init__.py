@@ -21,20 +21,27 @@ class HasConnection(Protocol):
         """The connection to it."""
 
 
-def write_handbook(knowledge_base: duckdb.DuckDBPyConnection | HasConnection, directory: Path) -> list[Path]:
+def write_handbook(
+    knowledge_base: duckdb.DuckDBPyConnection | HasConnection, directory: Path, templates: Path | None = None
+) -> list[Path]:
     """Returns the files of the handbook of a knowledge base, written below `directory`.
 
     The same knowledge base gives the same bytes, and where these are there already, nothing is drawn; a file that did
     not change is not written again; a page of an earlier edition that is no longer part of the handbook is removed.
-    Raises HandbookError where `directory` holds somebody else's pages or cannot be written.
+    A file in the folder `templates` takes the place of hpkb's own of that name; those in its folder `pages` are added.
+    Raises HandbookError where `directory` holds somebody else's pages or cannot be written, and for a template that
+    cannot be used.
     """
     if not isinstance(knowledge_base, duckdb.DuckDBPyConnection):
-        return write_handbook(knowledge_base.connection, directory)
-    folder, made_of = Path(directory), edition(knowledge_base)
+        return write_handbook(knowledge_base.connection, directory, templates)
+    if templates is not None and not templates.is_dir():
+        raise HandbookError(f"No folder of templates at {templates}.")
+    folder, made_of = Path(directory), edition(knowledge_base, templates)
     if files := unchanged(folder, made_of):
         return files
     earlier = claim(folder)
     from hpkb.pages.build import build  # for a handbook that is there already, nothing more is imported
-    from hpkb.pages.render import pages, words
+    from hpkb.pages.render import Templates, pages
 
-    return write(pages(build(knowledge_base, words)), folder, earlier, made_of)
+    chosen = Templates(templates)
+    return write(pages(build(knowledge_base, chosen.words), chosen), folder, earlier, made_of)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import duckdb
 
 from hpkb.configuration import in_configuration
 from hpkb.names import NAMES, lookup
 from hpkb.pages import store
+from hpkb.pages.changes import changes
 from hpkb.pages.drawing import forest_figure, importance_figure
+from hpkb.pages.evidence import evidence_pages
 from hpkb.pages.formats import plain, spoken, title
+from hpkb.pages.gaps import gaps
 from hpkb.pages.model import (
+    Compared,
     Default,
     Exclusion,
     Figure,
@@ -27,15 +32,16 @@ from hpkb.pages.model import (
     Words,
 )  # fmt: skip
 from hpkb.pages.names import names_page
-from hpkb.pages.places import Places, places
+from hpkb.pages.places import ACROSS, Places, evidence_of, places
 from hpkb.pages.places import store as opened
 from hpkb.pages.questions import docstring
 from hpkb.pages.slugs import digest, slug
 from hpkb.pages.tasks import task_page
 from hpkb.pages.views import default_view, finding_views
 
-_BEST = 6
+_BEST = 5
 _MANY = 40  # findings of one question
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?(?![\w])")
 _VERDICTS = ("supported", "rejected", "insufficient")
 
 #: The words of a miner, from its partial.
@@ -61,14 +67,17 @@ def build(connection: duckdb.DuckDBPyConnection, words_of: WordsOf) -> Handbook:
         task_page(connection, t, where, findings, defaults.get(t.task_id) or defaults.get(t.name), bars)
         for t in knowledge.tasks
     )
+    names = names_page(connection, where)
+    recorded = {row.name.text: row.recorded for row in names.rows}
     done = [run for run in knowledge.runs.values() if run.has_outcome]
     return Handbook(
         default=defaults.get(""), tasks=tasks, questions=questions,
-        hyperparameters=tuple(_hyperparameter(n, where, findings, defaults) for n in sorted(where.names)),
+        hyperparameters=tuple(_hyperparameter(n, where, findings, defaults, recorded) for n in sorted(where.names)),
         best=_best(findings, words), unknown=_unknown(questions), counts=_counts(findings), n_runs=len(knowledge.runs),
         n_outcomes=len(done), n_infeasible=sum(run.infeasible for run in done),
-        exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
-        stores=tuple(opened(source) for source, _ in knowledge.sources), names=names_page(connection, where),
+        changes=changes(*knowledge.editions, by_id, where), gaps=gaps(knowledge.suggestions, where, by_id),
+        evidence=evidence_pages(findings, tasks), exclusions=_exclusions(knowledge, where), meta=knowledge.meta,
+        stores=tuple(opened(source) for source, _ in knowledge.sources), names=names,
     )  # fmt: skip
 
 
@@ -97,8 +106,21 @@ def _question(
         counts=_counts(findings), comparisons=max((f.comparisons for f in findings), default=0),
         answers=_answers(findings, words.quantity), together=tuple(_together(findings, figures, words.quantity)),
         bars=tuple(bars.items()) if miner == "importance" else (), groups=tuple(_groups(findings)),
-        findings=tuple(findings),
+        findings=tuple(findings), compared=tuple(_compared(findings)),
     )  # fmt: skip
+
+
+def _compared(findings: Sequence[FindingView]) -> Iterator[Compared]:
+    """What was compared on each task, in the order of the tasks' names."""
+    by_task: dict[Link, list[FindingView]] = defaultdict(list)
+    for finding in findings:
+        if finding.task:
+            by_task[finding.task].append(finding)
+    for task, own in sorted(by_task.items(), key=lambda item: item[0].text):
+        names = {h: None for f in sorted(own, key=lambda f: _order(f.hyperparameters)) for h in f.hyperparameters}
+        runs, configurations = max(f.n_runs for f in own), max(f.n_configurations for f in own)
+        seeds, evidence = max(f.n_seeds for f in own), evidence_of(task.href) if task.href else ACROSS
+        yield Compared(task, runs, configurations, seeds, len(own), evidence, tuple(names))
 
 
 def _together(
@@ -189,20 +211,22 @@ def _subject(links: Sequence[Link]) -> str:
 
 
 def _hyperparameter(
-    name: str, where: Places, findings: Sequence[FindingView], defaults: Mapping[str, Default | None]
-) -> HyperparameterPage:
+    name: str, where: Places, findings: Sequence[FindingView], defaults: Mapping[str, Default | None],
+    recorded: Mapping[str, tuple[tuple[str, int], ...]],
+) -> HyperparameterPage:  # fmt: skip
     entry = lookup(name)
     settings = [
         (default.task, setting)
         for default in defaults.values() if default and default.configurations
         for setting in [default.configurations[0].setting(name)] if setting
     ]  # fmt: skip
-    about = tuple(f for f in findings if any(h.text == name for h in f.hyperparameters))
+    about = [f for f in findings if any(h.text == name for h in f.hyperparameters)]
+    about.sort(key=lambda f: (f.verdict == "insufficient", f.task is not None))  # what is settled, and where, first
     return HyperparameterPage(
         name=plain(name, 120), title=title(name), href=where.hyperparameter(name).href,
         meaning=entry.meaning if entry else "", unit=entry.unit if entry else "", scale=entry.scale if entry else "",
         role=entry.role if entry else "", aliases=entry.aliases if entry else (),
-        settings=tuple(settings), findings=about,
+        recorded=recorded.get(name, ()), settings=tuple(settings), findings=tuple(about),
     )  # fmt: skip
 
 
@@ -240,11 +264,11 @@ def _counts(findings: Sequence[FindingView]) -> dict[str, int]:
 
 
 def _exclusions(knowledge: store.Knowledge, where: Places) -> tuple[Exclusion, ...]:
-    """Runs without an outcome, and infeasible ones, by task and reason."""
+    """Runs without an outcome, and infeasible ones, by task and reason; the numbers in a reason are each run's own."""
     counted: Counter[tuple[str, str]] = Counter()
     for run in knowledge.runs.values():
         if run.infeasible:
-            counted[run.task_id, f"infeasible: {run.infeasible_reason}"] += 1
+            counted[run.task_id, f"infeasible: {_NUMBER.sub('…', run.infeasible_reason)}"] += 1
         elif not run.has_outcome:
             counted[run.task_id, f"left out: {run.status.lower() or 'unknown'}, no objective"] += 1
     return tuple(

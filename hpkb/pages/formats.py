@@ -8,7 +8,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from hpkb.capture.redact import free
+
 MISSING = "–"
+_WORD = 120  # characters
 _SPOKEN = {"lr": "learning-rate", "sd": "standard deviation"}
 _FIGURE_SPACE, _PUNCTUATION_SPACE = "\u2007", "\u2008"
 #: Control characters and marks that turn the direction of the text that follows them.
@@ -18,13 +21,24 @@ _UNPRINTABLE = re.compile(
 
 
 def plain(text: object, limit: int = 0) -> str:
-    """Returns text without control characters, cut in its middle where it is longer than `limit` (0: never)."""
-    words = str(text)
-    cleaned = words if words.isprintable() else _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", words)
+    """Returns text without control characters and secrets, cut in its middle where it is longer than `limit`.
+
+    A limit of 0 never cuts. Every word of a page comes through here.
+    """
+    given = str(text)
+    cleaned = _cleaned_word(given) if len(given) <= _WORD else _cleaned(given)
     if not limit or len(cleaned) <= limit:
         return cleaned
     half = (limit - 1) // 2
     return f"{cleaned[:half]}…{cleaned[-half:]}"
+
+
+def _cleaned(text: str) -> str:
+    words = free(text)
+    return words if words.isprintable() else _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", words)
+
+
+_cleaned_word = lru_cache(1 << 16)(_cleaned)  # the same names and numbers stand on many pages
 
 
 def number(value: object, digits: int = 3) -> str:

@@ -61,17 +61,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The runs of one task behind a finding: all of the task's runs with an outcome, or those that are listed."""
+    """The runs of one task behind a finding: all of the task's runs with an outcome, or those of `run_ids`.
+
+    `task` leads to where they are listed. The ids are raw, in the order of the alphabet.
+    """
 
     task: Link
     total: int
     everything: bool
-    runs: tuple[Link, ...]
+    run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class FindingView:
-    """One finding with its links; the numbers are the finding's own."""
+    """One finding with its links; the numbers are the finding's own. `href` leads to its place among the evidence."""
 
     id: str
     anchor: str
@@ -99,6 +102,7 @@ class FindingView:
     caveats: tuple[str, ...]
     evidence: tuple[Evidence, ...]
     figure: Figure | None
+    page: str  # of its question
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Recommended:
     settings: tuple[Setting, ...]
     regret: Regret | None
     worth: int | None
-    evidence: tuple[Link, ...]
+    evidence: tuple[FindingView, ...]
     family: Regret | None = None  # with the whole family of a task left out
     families_by: str = ""
 
@@ -204,16 +208,22 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration with the values that vary within the task and its runs, seed by seed."""
+    """One configuration with the values that vary within the task and its runs, seed by seed.
+
+    `mean` and `sd` of the objective over its runs; `sd` is None where there is one run.
+    """
 
     values: tuple[str, ...]
     runs: tuple[SeedRun, ...]
+    mean: float
+    sd: float | None
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One row of the table of runs. `state` is finished, infeasible, or why the run takes no part."""
+    """One row of the table of runs. `key` is its raw id; `state` is finished, infeasible, or why it takes no part."""
 
+    key: str
     anchor: str
     run_id: str
     name: str
@@ -226,6 +236,7 @@ class RunRow:
     values: tuple[str, ...]
     numbers: tuple[float | None, ...]
     ui: str
+    has_outcome: bool
 
 
 @dataclass(frozen=True)
@@ -257,16 +268,19 @@ class TaskPage:
     responses: tuple[FindingView, ...]
     maps: tuple[FindingView, ...]
     others: tuple[FindingView, ...]
+    data: tuple[FindingView, ...]  # whether the runs saw the same examples, and whether any of them leak
     curves: tuple[tuple[str, Figure], ...]
     rows: tuple[RunRow, ...]
+    evidence: str  # its page of evidence
     stores: tuple[Store, ...]
     facts: tuple[Fact, ...]
 
     @property
-    def others_listed(self) -> tuple[FindingView, ...]:
-        """All other findings where they are few, else those that are settled."""
-        settled = tuple(f for f in self.others if f.verdict != "insufficient")
-        return self.others if len(self.others) <= FEW else settled
+    def others_pictured(self) -> tuple[FindingView, ...]:
+        """The other findings that have a chart; where these are many, those that are settled."""
+        drawn = tuple(f for f in self.others if f.figure)
+        settled = tuple(f for f in drawn if f.verdict != "insufficient")
+        return drawn if len(drawn) <= SIDE_BY_SIDE else settled
 
 
 @dataclass(frozen=True)
@@ -294,6 +308,19 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What a question compared on one task: the most runs, configurations and seeds that a finding of it rests on."""
+
+    task: Link
+    n_runs: int
+    n_configurations: int
+    n_seeds: int
+    n_findings: int
+    evidence: str  # the task's page of evidence
+    hyperparameters: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
 class QuestionPage:
     """Everything that one miner found."""
 
@@ -313,6 +340,17 @@ class QuestionPage:
     bars: tuple[tuple[Link, Figure], ...]
     groups: tuple[Group, ...]
     findings: tuple[FindingView, ...]
+    compared: tuple[Compared, ...]
+
+    @property
+    def answer(self) -> tuple[FindingView, ...]:
+        """The claim over all tasks, else each task's leading one."""
+        return (self.headline,) if self.headline else self.answers
+
+    @property
+    def listed(self) -> tuple[FindingView, ...]:
+        """All findings where they are few, else those over all tasks and those that are settled, as far as they go."""
+        return _few(self.findings)
 
     @property
     def together_shown(self) -> tuple[Together, ...]:
@@ -337,6 +375,7 @@ class HyperparameterPage:
     scale: str
     role: str
     aliases: tuple[str, ...]
+    recorded: tuple[tuple[str, int], ...]  # the names that runs have it under, each with how many
     settings: tuple[tuple[Link | None, Setting], ...]
     findings: tuple[FindingView, ...]
 
@@ -349,10 +388,14 @@ class HyperparameterPage:
     @property
     def listed(self) -> tuple[FindingView, ...]:
         """All findings where they are few, else those over all tasks and those that are settled, as far as they go."""
-        if len(self.findings) <= FEW:
-            return self.findings
-        settled = (f for f in self.findings if f.verdict != "insufficient" or f.task is None)
-        return tuple(sorted(settled, key=lambda f: f.task is not None)[:FEW])
+        return _few(self.findings)
+
+
+def _few(findings: tuple[FindingView, ...]) -> tuple[FindingView, ...]:
+    if len(findings) <= FEW:
+        return findings
+    settled = (f for f in findings if f.verdict != "insufficient" or f.task is None)
+    return tuple(sorted(settled, key=lambda f: f.task is not None)[:FEW])
 
 
 @dataclass(frozen=True)
@@ -362,6 +405,109 @@ class Unknown:
     question: Link
     settle: str
     findings: tuple[FindingView, ...]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One value of a default that is another than in the last edition; None where it had none, or has none now.
+
+    `name` is None where it is the verdict that changed.
+    """
+
+    task: Link | None
+    name: Link | None
+    before: Number
+    after: Number
+
+
+@dataclass(frozen=True)
+class Turned:
+    """One claim that changed since the last edition.
+
+    `how` is fell, rose, rejected (it was open), open (it was rejected), moved (its estimate left its old interval), new
+    or gone. `finding` is None where it is gone; `before` is the old claim, empty where there was none.
+    """
+
+    how: str
+    task: Link | None
+    claim: str
+    before: str
+    finding: FindingView | None
+    figures: tuple[str, str]  # the estimate with its interval, then and now
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is different from the last edition. `last` is 0 where there was none."""
+
+    number: int
+    last: int
+    n_runs_before: int
+    n_runs: int
+    defaults: tuple[Moved, ...]
+    claims: tuple[Turned, ...]
+    n_new_open: int
+
+    def of(self, how: str) -> tuple[Turned, ...]:
+        """Returns the claims that changed in one way."""
+        return tuple(claim for claim in self.claims if claim.how == how)
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """One experiment that `hpkb suggest` would run next: what it changes, what it settles, its arguments."""
+
+    rank: int
+    changes: tuple[tuple[Link, Number], ...]
+    seed: int | None
+    is_repeat: bool
+    design: str
+    settles: str
+    finding: FindingView | None
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What to run next on one task, from `hpkb suggest`."""
+
+    task: Link
+    state: str
+    baseline: tuple[tuple[Link, Number], ...]
+    origin: str
+    experiments: tuple[Proposed, ...]
+    left_out: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """Some runs of one task that findings rest on; several findings may rest on the same."""
+
+    anchor: str
+    total: int
+    of: int
+    runs: tuple[RunRow, ...]
+
+
+@dataclass(frozen=True)
+class EvidencePage:
+    """The findings of one task, or those over all tasks, with all that they say and the runs that they rest on."""
+
+    title: str
+    href: str
+    task: Link | None
+    stores: tuple[Store, ...]
+    n_runs: int  # of the task, with an outcome
+    n_configurations: int
+    questions: tuple[tuple[Link, tuple[FindingView, ...]], ...]
+    pictured: frozenset[str]  # the ids of those whose figure stands on the task's page
+    sets: tuple[RunSet, ...]
+
+    @property
+    def n_findings(self) -> int:
+        """How many there are."""
+        return sum(len(findings) for _, findings in self.questions)
 
 
 @dataclass(frozen=True)
@@ -404,6 +550,9 @@ class Handbook:
     hyperparameters: tuple[HyperparameterPage, ...]
     best: tuple[FindingView, ...]
     unknown: tuple[Unknown, ...]
+    changes: Changes
+    gaps: tuple[Gap, ...]
+    evidence: tuple[EvidencePage, ...]
     counts: Mapping[str, int]
     n_runs: int
     n_outcomes: int
@@ -412,3 +561,14 @@ class Handbook:
     stores: tuple[Store, ...]
     meta: Mapping[str, str]
     names: NamesPage
+
+    @property
+    def comparisons(self) -> int:
+        """How many claims the report tests, for all of which each is corrected."""
+        return max((question.comparisons for question in self.questions), default=0)
+
+    @property
+    def recommended(self) -> list[tuple[str, Default]]:
+        """The recommendations: for a new task, then of each task."""
+        own = [(task.title, task.default) for task in self.tasks if task.default]
+        return [("A new task", self.default), *own] if self.default else own

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from hpkb.pages import formats
 from hpkb.pages.formats import plain
 from hpkb.pages.model import Link, Listed, Store
-from hpkb.pages.slugs import anchor, slug
+from hpkb.pages.slugs import anchor, digest, slug
 from hpkb.pages.store import Knowledge, Run, Task
 
+ACROSS = "evidence/index.html"  # the page of evidence of what holds over all tasks
 _NOWHERE = Listed("", -1, None, {})
 #: Characters of a name that the files of runs are searched by.
 LONGEST_COLUMN = 80
@@ -52,6 +53,16 @@ class Places:
         """Returns the link to a hyperparameter's page, words alone where it has none."""
         href = f"hyperparameters/{slug(name)}.html" if name in self.names else ""
         return Link(name, href)
+
+
+def evidence_of(task: str) -> str:
+    """Returns the page of evidence of the task that has this page."""
+    return f"evidence/{task.removeprefix('tasks/')}"
+
+
+def runs_anchor(run_ids: Sequence[str]) -> str:
+    """Returns the element id of a set of runs."""
+    return f"runs-{digest(chr(10).join(run_ids))}"
 
 
 def places(knowledge: Knowledge, names: Iterable[str]) -> Places:

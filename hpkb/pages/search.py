@@ -23,8 +23,8 @@ def script(handbook: Handbook) -> str:
     pages = list(_pages(handbook))
     numbers = {href: number for number, (_, _, href, _) in enumerate(pages)}
     findings = [
-        [plain(f.claim, _LONGEST), numbers[question.href], f.anchor, _verdict(f.verdict)]
-        for question in handbook.questions for f in question.findings
+        [plain(f.claim, _LONGEST), numbers[page.href], f.anchor, _verdict(f.verdict)]
+        for page in handbook.evidence for _, own in page.questions for f in own
     ]  # fmt: skip
     index = {"pages": pages, "findings": findings, "verdicts": _VERDICTS}
     return f"hpkb.index({json.dumps(index, separators=(',', ':'))});\n"
@@ -38,6 +38,8 @@ def _pages(handbook: Handbook) -> Iterator[Entry]:
         yield "task", plain(task.title, 120), task.href, plain(task.task.metric, 120)
     for question in handbook.questions:
         yield "question", plain(question.title, 200), question.href, plain(question.miner, 120)
+    for page in handbook.evidence:
+        yield "evidence", plain(f"Evidence: {page.title}", 200), page.href, ""
 
 
 def _verdict(verdict: str) -> int:

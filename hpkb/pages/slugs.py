@@ -6,6 +6,8 @@ import hashlib
 import re
 import unicodedata
 
+from hpkb.capture.redact import free
+
 _PLAIN = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?")
 #: Names that Windows keeps for devices, and those that a folder has already.
 _TAKEN = frozenset(
@@ -19,16 +21,17 @@ def slug(name: str) -> str:
     Two names never share a slug (short of a collision of 40-bit digests): a plain name cannot contain the dot that
     stands before the digest.
     """
-    if _PLAIN.fullmatch(name) and name not in _TAKEN:
+    shown = free(name)
+    if _PLAIN.fullmatch(name) and name not in _TAKEN and shown == name:
         return name
-    letters = unicodedata.normalize("NFKD", name[:200]).encode("ascii", "ignore").decode().lower()
+    letters = unicodedata.normalize("NFKD", shown[:200]).encode("ascii", "ignore").decode().lower()
     stem = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:40] or "x"
     return f"{stem}.{digest(name)}"
 
 
 def anchor(kind: str, name: str) -> str:
     """Returns an element id: "run-1f3c…" for a plain run id, its digest for any other."""
-    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name)
+    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name) and free(name) == name
     return f"{kind}-{name}" if safe else f"{kind}-x.{digest(name)}"
 
 

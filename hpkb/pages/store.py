@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import duckdb
+
+from hpkb.kb import editions
+from hpkb.kb.editions import Edition
+from hpkb.pages import redacted
 
 #: How many points of a curve a chart is given; more are not told apart at its width.
 CURVE_POINTS = 120
 
 _TASKS = """-- One row per task that has runs.
-SELECT task_id, name, metric, direction FROM tasks t
+SELECT task_id, name, metric, direction, coalesce(grouped_by, ''), coalesce(objective_reason, '') FROM tasks t
 WHERE EXISTS (SELECT 1 FROM runs r WHERE r.task_id = t.task_id) ORDER BY name, task_id"""
 
 _RUNS = """-- One row per run.
@@ -23,6 +27,11 @@ SELECT run_id, coalesce(task_id, ''), source, coalesce(experiment, ''), coalesce
     started_at, ended_at, coalesce(configuration_id, run_id), seed, objective, objective_min, infeasible,
     coalesce(infeasible_reason, ''), coalesce(end_reason, '')
 FROM runs ORDER BY started_at NULLS LAST, run_id"""
+
+_CONFIGURATIONS = """-- One row per task and configuration of which every run with an outcome has an objective.
+SELECT task_id, coalesce(configuration_id, run_id), list(objective) FROM runs
+WHERE task_id IS NOT NULL AND (infeasible OR objective_min IS NOT NULL)
+GROUP BY ALL HAVING count(*) = count(objective_min) AND NOT bool_or(infeasible)"""
 
 _PARAMETERS = """-- One row per run and parameter.
 SELECT run_id, name, value_text, value_number FROM hyperparameters ORDER BY run_id, name"""
@@ -40,6 +49,12 @@ SELECT document, figure FROM findings ORDER BY miner, coalesce(task, ''), quanti
 
 _DEFAULTS = """-- One row per recommendation.
 SELECT task, document FROM defaults ORDER BY task"""
+
+_SUGGESTIONS = """-- One row per task.
+SELECT document FROM suggestions ORDER BY task"""
+
+_TABLE = """-- One row: whether the file has the table; one that was made before there were suggestions has not.
+SELECT count(*) > 0 FROM duckdb_tables() WHERE table_name = 'suggestions'"""
 
 _CURVES = """-- One row per run, metric and step; every k-th point of a long curve, and its last.
 WITH wanted AS (
@@ -109,6 +124,9 @@ class Task:
     runs: tuple[Run, ...]
     splits: tuple[Fact, ...]
     hardware: tuple[Fact, ...]
+    grouped_by: str
+    objective_reason: str
+    means: Mapping[str, tuple[float, float | None]]  # of the objective, and its standard deviation, by configuration
 
 
 @dataclass(frozen=True)
@@ -137,12 +155,16 @@ class Knowledge:
     findings: tuple[Record, ...]
     defaults: Mapping[str, Mapping[str, Any]]
     meta: Mapping[str, str]
+    suggestions: tuple[Mapping[str, Any], ...]  # of tasks, as `hpkb suggest` gives them in JSON
+    editions: tuple[Edition, Edition]  # the one before, and the present one
     sources: tuple[tuple[str, str], ...]
 
 
 def read(connection: duckdb.DuckDBPyConnection) -> Knowledge:
     """Returns what the handbook shows."""
-    runs = _runs(connection)
+    parameters = connection.execute(_PARAMETERS).fetchall()
+    secrets = redacted.hidden((name, text or "") for _, name, text, _ in parameters)
+    runs = _runs(connection, parameters)
     meta = connection.execute(
         "-- One row per fact.\nSELECT name, coalesce(value, '') FROM meta ORDER BY name"
     ).fetchall()
@@ -155,12 +177,21 @@ def read(connection: duckdb.DuckDBPyConnection) -> Knowledge:
         tasks=_tasks(connection, runs),
         runs={run.run_id: run for run in runs},
         findings=tuple(
-            Record(json.loads(document), json.loads(figure or "{}")) for document, figure in findings
+            Record(redacted.document(document, secrets), redacted.document(figure or "{}", secrets))
+            for document, figure in findings
         ),
-        defaults={task: json.loads(document) for task, document in defaults},
+        defaults={task: redacted.document(document, secrets) for task, document in defaults},
         meta=dict(meta),
+        suggestions=tuple(redacted.document(document, secrets) for (document,) in suggestions(connection)),
+        editions=(editions.last(connection), editions.present(connection)),
         sources=tuple((source, kind) for source, kind in sources),
     )
+
+
+def suggestions(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """Returns the rows of what was proposed; none of a file from before it was kept."""
+    there = connection.execute(_TABLE).fetchall()[0][0]
+    return connection.execute(_SUGGESTIONS).fetchall() if there else []
 
 
 def curves(connection: duckdb.DuckDBPyConnection, run_ids: list[str], metrics: list[str]) -> list[Curve]:
@@ -172,10 +203,11 @@ def curves(connection: duckdb.DuckDBPyConnection, run_ids: list[str], metrics: l
     return [Curve(run_id, metric, tuple(rows)) for (run_id, metric), rows in points.items()]
 
 
-def _runs(connection: duckdb.DuckDBPyConnection) -> list[Run]:
+def _runs(connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]]) -> list[Run]:
     parameters: dict[str, dict[str, Parameter]] = defaultdict(dict)
-    for run_id, name, text, value in connection.execute(_PARAMETERS).fetchall():
-        parameters[run_id][name] = Parameter(text or "", value)
+    for run_id, name, text, value in rows:
+        shown = redacted.parameter(name, text or "")
+        parameters[run_id][name] = Parameter(shown, value if shown == (text or "") else None)
     return [Run(parameters.get(row[0], {}), *row) for row in connection.execute(_RUNS).fetchall()]
 
 
@@ -188,7 +220,14 @@ def _tasks(connection: duckdb.DuckDBPyConnection, runs: list[Run]) -> tuple[Task
         splits[task_id].append(Fact(role, digest, n, examples))
     for task_id, name, value, n in connection.execute(_HARDWARE).fetchall():
         hardware[task_id].append(Fact(name, value, n))
+    means: dict[str, dict[str, tuple[float, float | None]]] = defaultdict(dict)
+    for task_id, configuration, values in connection.execute(_CONFIGURATIONS).fetchall():
+        # exact sums, unlike the database's, do not depend on the order of the rows
+        means[task_id][configuration] = (fmean(values), stdev(values) if len(values) > 1 else None)
     return tuple(
-        Task(id_, name, metric, direction, tuple(by_task[id_]), tuple(splits[id_]), tuple(hardware[id_]))
-        for id_, name, metric, direction in connection.execute(_TASKS).fetchall()
-    )
+        Task(
+            id_, name, metric, direction, tuple(by_task[id_]), tuple(splits[id_]), tuple(hardware[id_]), grouped_by,
+            reason, means[id_],
+        )
+        for id_, name, metric, direction, grouped_by, reason in connection.execute(_TASKS).fetchall()
+    )  # fmt: skip

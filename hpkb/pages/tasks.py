@@ -23,7 +23,7 @@ from hpkb.pages.model import (
     Store,
     TaskPage,
 )
-from hpkb.pages.places import Places, run_in_ui, store, value, varying
+from hpkb.pages.places import Places, evidence_of, run_in_ui, store, value, varying
 from hpkb.pages.slugs import anchor
 from hpkb.pages.store import Run, Task, curves
 from hpkb.playbook import Result, results
@@ -48,13 +48,14 @@ def task_page(
         n_outcomes=len(done), n_infeasible=sum(r.infeasible for r in done),
         n_configurations=len({r.configuration_id for r in done}),
         period=(moment(min(times, default=None)), moment(max(times, default=None))), default=default, columns=columns,
-        best=_best(done, columns, where), checks=_checks(own),
+        best=_best(task, done, columns, where), checks=_checks(own),
         importance=importance.get(link),
         responses=tuple(sorted((f for f in own if f.miner == "response" and f.figure), key=_by_name)),
         maps=tuple(f for f in own if f.miner in ("lr_weight_decay", "lr_batch_size") and f.figure),
         others=tuple(f for f in own if f.miner not in ("importance", "response", "lr_weight_decay", "lr_batch_size")),
+        data=tuple(f for f in own if f.quantity in ("split_mismatch", "leakage")),
         curves=tuple(_curves(connection, task, done, where)), rows=_rows(task, columns, stores),
-        stores=tuple(stores.values()), facts=task.hardware,
+        evidence=evidence_of(link.href), stores=tuple(stores.values()), facts=task.hardware,
     )  # fmt: skip
 
 
@@ -71,7 +72,9 @@ def _by_name(finding: FindingView) -> tuple[int, str]:
     return (names.index(own) if own in names else len(names), own)
 
 
-def _best(runs: Sequence[Run], columns: Sequence[str], where: Places) -> tuple[Configuration, ...]:
+def _best(
+    task: Task, runs: Sequence[Run], columns: Sequence[str], where: Places
+) -> tuple[Configuration, ...]:
     """The configurations whose worst seed is best; those run with several seeds first, as one seed may be luck."""
     by_configuration: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -80,17 +83,21 @@ def _best(runs: Sequence[Run], columns: Sequence[str], where: Places) -> tuple[C
     clean.sort(
         key=lambda rows: (len(rows) < 2, max(r.objective_min or 0.0 for r in rows), rows[0].configuration_id)
     )
-    return tuple(_configuration(rows, columns, where) for rows in clean[:_BEST])
+    return tuple(
+        _configuration(rows, columns, where, *task.means[rows[0].configuration_id]) for rows in clean[:_BEST]
+    )
 
 
-def _configuration(runs: Sequence[Run], columns: Sequence[str], where: Places) -> Configuration:
+def _configuration(
+    runs: Sequence[Run], columns: Sequence[str], where: Places, mean: float, sd: float | None
+) -> Configuration:
     ordered = sorted(runs, key=lambda r: (r.seed is None, r.seed or 0, r.run_id))
     texts = aligned([r.objective for r in ordered])
     seeds = [
         SeedRun(r.seed, r.objective, text, r.infeasible, where.runs[r.run_id].href)
         for r, text in zip(ordered, texts, strict=True)
     ]
-    return Configuration(tuple(value(runs[0], name) for name in columns), tuple(seeds))
+    return Configuration(tuple(value(runs[0], name) for name in columns), tuple(seeds), mean, sd)
 
 
 def _curves(
@@ -122,11 +129,11 @@ def _rows(task: Task, columns: Sequence[str], stores: dict[str, Store]) -> tuple
     texts = aligned([r.objective if r.has_outcome else None for r in task.runs])
     return tuple(
         RunRow(
-            anchor=anchor("run", r.run_id), run_id=plain(r.run_id, 80), name=plain(r.name, 60),
+            key=r.run_id, anchor=anchor("run", r.run_id), run_id=plain(r.run_id, 80), name=plain(r.name, 60),
             started=moment(r.started_at), state=_state(r), reason=plain(_reason(r), 160), seed=r.seed,
             objective=r.objective, objective_text=text, values=tuple(value(r, name) for name in columns),
             numbers=tuple(r.parameters[name].number if name in r.parameters else None for name in columns),
-            ui=run_in_ui(stores[r.source], r.run_id),
+            ui=run_in_ui(stores[r.source], r.run_id), has_outcome=r.has_outcome,
         )
         for r, text in zip(task.runs, texts, strict=True)
     )  # fmt: skip

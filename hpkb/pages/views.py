@@ -21,11 +21,9 @@ from hpkb.pages.model import (
     Setting,
     Trials,
 )
-from hpkb.pages.places import Places
+from hpkb.pages.places import ACROSS, Places, evidence_of, runs_anchor
 from hpkb.pages.slugs import anchor, slug
 from hpkb.pages.store import Knowledge, Record, Task
-
-_LISTED = 400  # runs that one finding lists; it is said how many there are
 
 
 def finding_views(knowledge: Knowledge, where: Places, titles: Mapping[str, str]) -> tuple[FindingView, ...]:
@@ -42,9 +40,10 @@ def _finding(
     d = record.document
     task = tasks.get(d.get("task") or "")
     direction = f"{task.direction}:{task.metric}" if task else ""
-    here = anchor("finding", str(d["id"]))
+    here, page = anchor("finding", str(d["id"])), f"questions/{slug(d['miner'])}.html"
+    home = evidence_of(where.tasks[task.task_id].href) if task else ACROSS
     return FindingView(
-        id=str(d["id"]), anchor=here, href=f"questions/{slug(d['miner'])}.html#{here}", miner=d["miner"],
+        id=str(d["id"]), anchor=here, href=f"{home}#{here}", page=page, miner=d["miner"],
         title=titles.get(d["miner"], title(d["miner"])), task=where.task(d.get("task")),
         hyperparameters=tuple(where.hyperparameter(name) for name in d.get("hyperparameters", [])),
         claim=d["claim"], verdict=d["verdict"], quantity=d["quantity"], estimate=d.get("estimate"), low=d.get("low"),
@@ -60,15 +59,16 @@ def _finding(
 def _evidence(
     run_ids: Sequence[str], tasks: Mapping[str, Task], done: Mapping[str, frozenset[str]], where: Places
 ) -> tuple[Evidence, ...]:
-    """The runs, by task; all of a task's runs with an outcome are one link instead of hundreds."""
+    """The runs, by task; all of a task's runs with an outcome are listed on the task's own page."""
     found = []
     for task_id, ids in sorted(_by_task(run_ids, done, where).items()):
         task, link = tasks.get(task_id), where.task(task_id)
         if task is None or link is None:
             continue
         everything = done[task.task_id] == set(ids)
-        runs = () if everything else tuple(where.runs[i] for i in ids[:_LISTED])
-        found.append(Evidence(Link(link.text, f"{link.href}#runs"), len(ids), everything, runs))
+        listed = () if everything else tuple(sorted(ids))
+        place = f"{link.href}#runs" if everything else f"{evidence_of(link.href)}#{runs_anchor(listed)}"
+        found.append(Evidence(Link(link.text, place), len(ids), everything, listed))
     return tuple(found)
 
 
@@ -137,13 +137,12 @@ def _recommended(
     for name in sorted(values, key=lambda n: (order.index(n) if n in order else len(order), n)):
         low, high = plateau.get(name) or (None, None)
         settings.append(Setting(where.hyperparameter(name), values[name], low, high))
-    cited = [findings[i] for i in document.get("finding_ids", []) if i in findings]
-    evidence = tuple(Link(f.claim, f.href) for f in cited)
+    cited = tuple(findings[i] for i in document.get("finding_ids", []) if i in findings)
     regret = _regret(document.get("held_out_regret"), where)
     rank, worth = document.get("rank", 1), document.get("worth_random_trials")
     of_family = document.get("held_out_family_regret") or {}
     family = _regret(of_family, where)
-    return Recommended(rank, tuple(settings), regret, worth, evidence, family, of_family.get("by", ""))
+    return Recommended(rank, tuple(settings), regret, worth, cited, family, of_family.get("by", ""))
 
 
 def _regret(document: Mapping[str, Any] | None, where: Places) -> Regret | None:

@@ -170,6 +170,11 @@ class Store:
             return False
         return True
 
+    def log_folder(self, run_id: str, folder: Path, path: str) -> None:
+        """Puts all files of a folder among the run's artifacts, below `path`."""
+        with self._reported("take the artifacts"):
+            self._client.log_artifacts(run_id, str(folder), path)
+
     def has_run(self, run_id: str) -> bool:
         """Whether the store has the run, and nobody has deleted it."""
         with self._reported("look for the run"):

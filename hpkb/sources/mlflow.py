@@ -46,7 +46,7 @@ SMALL_TABLES = {
 }
 
 _FINGERPRINTS = """-- One row per run: a digest of all that would change what is read of it.
--- A run that only stands above those of a job's trainings is left out.
+-- A run that only stands above those of a job's trainings is left out, and one that only holds a handbook.
 WITH p AS (SELECT run_id, count(*) AS n, bit_xor(hash(name, value)) AS digest FROM params GROUP BY run_id),
     t AS (SELECT run_id, count(*) AS n, bit_xor(hash(name, value)) AS digest FROM tags GROUP BY run_id),
     l AS (SELECT run_id, count(*) AS n, bit_xor(hash(key, value, step, timestamp)) AS digest
@@ -58,7 +58,8 @@ SELECT r.run_id, md5(concat_ws('|', r.experiment, r.run_name, r.status, r.start_
 FROM runs r LEFT JOIN p USING (run_id) LEFT JOIN t USING (run_id) LEFT JOIN l USING (run_id) LEFT JOIN i USING (run_id)
 LEFT JOIN newest o USING (run_id)
 WHERE (len($experiments) = 0 OR list_contains($experiments, r.experiment))
-  AND r.run_id NOT IN (SELECT run_id FROM tags WHERE name = 'hpkb.parent' AND value = 'true')"""
+  AND r.run_id NOT IN (SELECT run_id FROM tags
+        WHERE (name = 'hpkb.parent' AND value = 'true') OR name = 'hpkb.handbook')"""
 
 _NORMALISED_RUNS = """-- One row per run.
 WITH t AS (

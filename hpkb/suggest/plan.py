@@ -42,7 +42,19 @@ def suggest(
     if design == "factorial" and n < FEWEST_FACTORIAL:
         raise UsageError(f"A factorial takes at least {FEWEST_FACTORIAL} runs, not {n}.")
     sweeps = _sweeps(base)
-    sweep = _one(sweeps, base, task)
+    return _proposed(base, _one(sweeps, base, task), sweeps, n, design, seed)
+
+
+def suggest_each(base: KnowledgeBase, n: int = 8, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Yields what `suggest` proposes for each task that has a run with an outcome, in the order of the tasks' names."""
+    sweeps = _sweeps(base)
+    for sweep in sweeps:
+        yield _proposed(base, sweep, sweeps, n, "auto", seed)
+
+
+def _proposed(
+    base: KnowledgeBase, sweep: Sweep, sweeps: Sequence[Sweep], n: int, design: str, seed: int
+) -> dict[str, Any]:
     known = know(base, sweep, seed)
     note = ""
     found: list[Experiment]

@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from hpkb.findings import Finding
+from hpkb.kb.knowledge import KnowledgeBase
+from hpkb.suggest.plan import suggest_each
 from tests.pages.law import LAWS, Law, Trial, draw_trials, generator
 from tests.pages.law import SERVER as SERVER
 from tests.pages.law import identifier as identifier
@@ -74,6 +76,8 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
         _add_finding(rows, finding)
     rows["defaults"] = list(defaults(findings))
     insert(connection, rows)
+    base = KnowledgeBase(connection)
+    base.save_suggestions(suggest_each(base, 4))
 
 
 def insert_finding(connection: duckdb.DuckDBPyConnection, finding: Finding) -> None:

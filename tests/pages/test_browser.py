@@ -14,7 +14,8 @@ from tests.pages.browser import needed, playwright, watched
 
 pytestmark = needed
 KINDS = (
-    "index.html", "about.html", "names.html", "tasks/digits_cnn.html", "questions/lr_batch_size.html",
+    "index.html", "about.html", "names.html", "changes.html", "gaps.html", "glossary.html", "evidence/digits_cnn.html",
+    "tasks/digits_cnn.html", "questions/lr_batch_size.html",
     "questions/importance.html",
     "hyperparameters/learning_rate.html",
 )  # fmt: skip

@@ -32,7 +32,7 @@ def test_a_finding_is_found_and_opened_with_the_keyboard(page: playwright.Page) 
     assert first.startswith("Seeds alone move val_loss")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/questions/noise_floor.html#finding-*")
+    page.wait_for_url("**/evidence/wine_mlp.html#finding-*")
     assert "Seeds alone" in page.locator("tr:target").inner_text()
 
 
