@@ -48,6 +48,12 @@ class Hyperparameter:
         floor = float(positive.min()) / 10 if positive.size else 1.0
         return np.log(np.where(self.values > 0, self.values, np.where(np.isnan(self.values), np.nan, floor)))
 
+    @cached_property
+    def reach(self) -> tuple[float, float]:
+        """The smallest and the largest of them; NaN where no run has the hyperparameter."""
+        present = self.transformed[~np.isnan(self.transformed)]
+        return (float(present.min()), float(present.max())) if present.size else (np.nan, np.nan)
+
     def label(self, value: float) -> str:
         """The value as a person would type it."""
         return self.levels[int(value)] if self.scale == "category" else f"{value:.4g}"
@@ -107,7 +113,11 @@ class Sweep:
 
     def hyperparameter(self, name: str) -> Hyperparameter | None:
         """The varying hyperparameter of that name, or None."""
-        return next((h for h in self.hyperparameters if h.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Hyperparameter]:
+        return {h.name: h for h in self.hyperparameters}
 
     def subset(self, rows: BoolArray | IntArray) -> Sweep:
         """The same task with some of its rows; configurations are numbered anew."""

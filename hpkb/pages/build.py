@@ -130,14 +130,14 @@ def _together(
 
     Pairs of hyperparameters of which nothing is known are left to the table.
     """
-    by_subject: dict[tuple[str, tuple[Link, ...]], list[FindingView]] = defaultdict(list)
+    by_subject: dict[tuple[str, tuple[Link, ...], str], list[FindingView]] = defaultdict(list)
     for finding in findings:
         if quantity and finding.quantity != quantity:
             continue
-        by_subject[finding.quantity, finding.hyperparameters].append(finding)
+        by_subject[finding.quantity, finding.hyperparameters, finding.condition].append(finding)
     found = []
-    for (quantity, hyperparameters), members in sorted(
-        by_subject.items(), key=lambda item: _order(item[0][1])
+    for (quantity, hyperparameters, condition), members in sorted(
+        by_subject.items(), key=lambda item: (_order(item[0][1]), item[0][2])
     ):
         overall = next((f for f in members if f.task is None), None)
         if (
@@ -153,7 +153,7 @@ def _together(
             name = (
                 title(quantity) if not hyperparameters else f"{_subject(hyperparameters)}: {spoken(quantity)}"
             )
-            found.append(Together(name, figure, overall))
+            found.append(Together(f"{name} ({condition})" if condition else name, figure, overall))
     return found
 
 

@@ -103,6 +103,7 @@ class FindingView:
     evidence: tuple[Evidence, ...]
     figure: Figure | None
     page: str  # of its question
+    condition: str = ""  # the part of the runs that it is about, empty for all
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpkb.names import NAMES
 from hpkb.pages.drawing import finding_figure, regret_figure
-from hpkb.pages.formats import number, spoken, title
+from hpkb.pages.formats import number, plain, spoken, title
 from hpkb.pages.model import (
     Default,
     Evidence,
@@ -52,7 +52,7 @@ def _finding(
         n_configurations=d.get("n_configurations", 0), n_tasks=d.get("n_tasks", 0), n_seeds=d.get("n_seeds", 0),
         infeasible_share=d.get("infeasible_share", 0.0), caveats=tuple(d.get("caveats", [])),
         evidence=_evidence(d.get("run_ids", []), tasks, done, where),
-        figure=finding_figure(d, record.figure, direction, where.in_list),
+        figure=finding_figure(d, record.figure, direction, where.in_list), condition=plain(d.get("condition", ""), 80),
     )  # fmt: skip
 
 

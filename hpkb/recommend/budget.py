@@ -52,7 +52,7 @@ def _pool(model: TaskModel, default: Mapping[str, Value], names: Sequence[str], 
     rows = np.array(candidates.first_rows(model.sweep))
     if rows.size > POOL:
         rows = rows[np.sort(np.random.default_rng([seed, 8]).permutation(rows.size)[:POOL])]
-    return model.predict([{**default, **candidates.read(model.sweep, int(row), names)} for row in rows])
+    return model.predict([{**default, **own} for own in candidates.read_all(model.sweep, names, rows.tolist())])
 
 
 def _of_set(pools: Sequence[tuple[FloatArray, float]], names: Sequence[str], seed: int) -> dict[str, Any]:

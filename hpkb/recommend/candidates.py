@@ -21,8 +21,7 @@ def observed(sweeps: Sequence[Sweep], names: Sequence[str]) -> list[dict[str, Va
     """
     found: dict[Key, dict[str, Value]] = {}
     for sweep in sweeps:
-        for row in first_rows(sweep):
-            configuration = read(sweep, row, names)
+        for configuration in read_all(sweep, names):
             found.setdefault(key(configuration), configuration)
     complete = max((len(c) for c in found.values()), default=0)
     chosen = [c for c in found.values() if len(c) == complete]
@@ -48,15 +47,25 @@ def recombined(configurations: Sequence[Configuration], n: int, seed: int) -> li
 
 def read(sweep: Sweep, row: int, names: Sequence[str]) -> dict[str, Value]:
     """Returns the configuration of one run of a sweep."""
-    values: dict[str, Value] = {}
+    return read_all(sweep, names, [row])[0]
+
+
+def read_all(sweep: Sweep, names: Sequence[str], rows: Sequence[int] | None = None) -> list[dict[str, Value]]:
+    """Returns the configurations of some rows of a sweep, or of all configurations in the order of their numbers."""
+    rows = first_rows(sweep) if rows is None else rows
+    found: list[dict[str, Value]] = [{} for _ in rows]
     for name in names:
         parameter = sweep.hyperparameter(name)
-        if parameter is not None and not np.isnan(parameter.values[row]):
-            value = float(parameter.values[row])
-            values[name] = parameter.levels[int(value)] if parameter.scale == "category" else value
-        elif parameter is None and name in sweep.fixed:
-            values[name] = number(sweep.fixed[name])
-    return values
+        if parameter is None:
+            column: list[Value | None] = [number(sweep.fixed[name]) if name in sweep.fixed else None] * len(found)
+        else:
+            levels = parameter.levels if parameter.scale == "category" else ()
+            numbers = (None if v != v else v for v in parameter.values[rows].tolist())  # NaN: the run has none
+            column = [levels[int(v)] if levels and v is not None else v for v in numbers]
+        for configuration, value in zip(found, column, strict=True):
+            if value is not None:
+                configuration[name] = value
+    return found
 
 
 def key(configuration: Configuration) -> Key:
@@ -72,10 +81,9 @@ def encode(sweep: Sweep, configurations: Sequence[Configuration]) -> FloatArray:
     """
     rows = np.empty((len(configurations), len(sweep.hyperparameters)))
     for column, parameter in enumerate(sweep.hyperparameters):
-        usual = _usual(parameter)
-        rows[:, column] = [
-            place(parameter, c[parameter.name]) if parameter.name in c else usual for c in configurations
-        ]
+        there = [parameter.name in c for c in configurations]
+        rows[:, column] = _usual(parameter)
+        rows[there, column] = places(parameter, [c[parameter.name] for c in configurations if parameter.name in c])
     rows[np.isnan(rows).any(axis=1)] = np.nan
     return rows
 
@@ -141,17 +149,22 @@ def _usual(parameter: Hyperparameter) -> float:
 
 def place(parameter: Hyperparameter, value: Value) -> float:
     """Returns the value on the parameter's own scale; NaN where it lies outside what was tried."""
+    return float(places(parameter, [value])[0])
+
+
+def places(parameter: Hyperparameter, values: Sequence[Value]) -> FloatArray:
+    """Returns the values on the parameter's own scale, (n,); NaN where one lies outside what was tried."""
     if parameter.scale == "category":
-        text = value if isinstance(value, str) else f"{value:g}"
-        return float(parameter.levels.index(text)) if text in parameter.levels else np.nan
-    if isinstance(value, str):
-        return np.nan
-    present = parameter.transformed[~np.isnan(parameter.transformed)]
-    placed = value
-    if parameter.scale == "log":
-        placed = float(np.log(value)) if value > 0 else float(present.min())
-    slack = 0.02 * float(np.ptp(present))
-    return placed if present.min() - slack <= placed <= present.max() + slack else np.nan
+        index = {level: float(i) for i, level in enumerate(parameter.levels)}
+        texts = (value if isinstance(value, str) else f"{value:g}" for value in values)
+        return np.array([index.get(text, np.nan) for text in texts], dtype=np.float64)
+    placed = np.array([np.nan if isinstance(value, str) else value for value in values], dtype=np.float64)
+    low, high = parameter.reach
+    if parameter.scale == "log":  # what is not positive stands with the smallest
+        logs = np.log(np.where(placed > 0, placed, 1.0))
+        placed = np.where(placed > 0, logs, np.where(np.isnan(placed), np.nan, low))
+    slack = 0.02 * (high - low)
+    return np.where((low - slack <= placed) & (placed <= high + slack), placed, np.nan)
 
 
 def number(text: str | float) -> Value:

@@ -36,6 +36,7 @@ from hpkb.sweep import FloatArray, Sweep
 
 FEWEST_TRIALS = 5  # random trials that a default which fails on one task is worth, for it to be one nevertheless
 LEVEL = 0.01  # of the test that a task's default rests on more than noise
+TRIED = 4_000  # configurations of those that were tried, drawn at random where there are more
 MIXED = 2_000  # configurations beside those that were tried, where tasks tried different ones
 
 
@@ -171,9 +172,12 @@ def _over_tasks(
 def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict[str, Value]]:
     """What was tried; where tasks seldom tried the same, so that little is measured anyway, also what mixes it."""
     tried = candidates.observed(sweeps, names)
+    few = tried
+    if len(tried) > TRIED:
+        few = [tried[i] for i in np.sort(np.random.default_rng([seed, 10]).permutation(len(tried))[:TRIED])]
     if len(tried) > 0.7 * sum(s.n_configurations for s in sweeps):
-        return [*tried, *candidates.recombined(tried, MIXED, seed)]
-    return tried
+        return [*few, *candidates.recombined(few, MIXED, seed)]
+    return few
 
 
 def _family_summary(regrets: FloatArray, tasks: Sequence[str], families: Families) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 Inside, over tasks, the surrogates choose among configurations with the given values, and the test is made with them.
 One task has too few runs at each value for that: where a supported finding ties the learning rate to the value, the
-task's default moves along the ridge (by simulation of an exponent of 0.5 and 100 runs, the logarithm of the rate is off
-by 0.46 then, by 0.76 where the forest chooses among the runs with that value). Beyond what was tried nothing was
+task's default moves along the ridge, which rests on all of its runs. Beyond what was tried nothing was
 measured: the choice is made at the nearest value that was tried, and the learning rate follows the supported exponent
 from there; without one there is no recommendation.
 """

@@ -104,7 +104,7 @@ def _correlation(target: Sweep, other: Sweep, seed: int) -> tuple[float | None, 
     if not varied or not np.isfinite(other.y).any() or other.n_configurations < FEWEST_SHARED:
         return None, 0
     scaled = on_regret(target)
-    asked = [candidates.read(target, row, names) for row in candidates.first_rows(target)]
+    asked = candidates.read_all(target, names)
     inside: BoolArray = np.logical_not(np.isnan(candidates.encode(other, asked)).all(axis=1))
     measured: FloatArray = configuration_means(scaled, scaled.y)[inside]
     shared = int(inside.sum())

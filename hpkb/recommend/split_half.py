@@ -48,7 +48,7 @@ def split_half(sweep: Sweep, seed: int, k: int, library: Mapping[str, Any]) -> S
             if draw == 0:
                 first[asked] = predicted
             picks = asked[np.argsort(predicted, kind="stable")[:k]]
-            tried = [candidates.read(scaled, row, names) for row in np.array(candidates.first_rows(scaled))[picks]]
+            tried = candidates.read_all(scaled, names, np.array(candidates.first_rows(scaled))[picks].tolist())
             typed = rounded(tried, [sweep], chooser.predict, {}, allowance([chooser]))
             regrets.append(judge.outcomes(typed, tried))
             of_library.append(library_regrets(library, [judge], typed[:1])[0])

@@ -35,8 +35,8 @@ def forest(sweep: Sweep, regrets: FloatArray, seed: int, most: int | None = None
 
 def measured_regrets(scaled: Sweep, names: Sequence[str]) -> dict[Key, float]:
     """Returns the mean regret of each configuration of a sweep on the scale of regret, by its key over `names`."""
-    rows, means = candidates.first_rows(scaled), configuration_means(scaled, scaled.y)
-    keys = [candidates.key(candidates.read(scaled, row, names)) for row in rows]
+    means = configuration_means(scaled, scaled.y)
+    keys = [candidates.key(configuration) for configuration in candidates.read_all(scaled, names)]
     return {key: float(mean) for key, mean in zip(keys, means, strict=True)}
 
 
@@ -67,8 +67,7 @@ class TaskModel:
         for asked in configurations:
             names = tuple(sorted(asked))
             if names not in keys:
-                rows = candidates.first_rows(self.sweep)
-                keys[names] = [candidates.key(candidates.read(self.sweep, row, names)) for row in rows]
+                keys[names] = [candidates.key(c) for c in candidates.read_all(self.sweep, names)]
             wanted = candidates.key(asked)
             same |= np.array([key == wanted for key in keys[names]])
         others = ~same[self.sweep.configuration]

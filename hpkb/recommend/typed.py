@@ -9,7 +9,7 @@ import numpy as np
 
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
-SHARES = frozenset("dropout label_smoothing momentum beta1 beta2 stochastic_depth ema_decay".split())
+SHARES = frozenset("dropout label_smoothing momentum beta1 beta2 stochastic_depth ema_decay weight_decay_share".split())
 COARSE = (1.0, 2.0, 3.0, 5.0, 10.0)
 FINE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 REPEATED = 2  # configurations a distinct value on average, from which on values were chosen and not drawn

@@ -14,6 +14,9 @@ import numpy as np
 from hpkb.stats.basis import cubic_splines
 from hpkb.sweep import BoolArray, FloatArray, IntArray
 
+AT_ONCE = 8_000  # rows times thetas whose columns are made together
+SETTLED = 1e-9  # of the rss: a step that promises to lower it by less is not taken
+
 
 @dataclass(frozen=True)
 class ShiftModel:
@@ -94,7 +97,18 @@ class State:
 
 
 def evaluate(model: ShiftModel, theta: FloatArray) -> State:
-    """The fit of f and the additive part at each theta, (r, q)."""
+    """The fit of f and the additive part at each theta, (r, q).
+
+    A few at a time where there are many rows: the columns of all of them together would not stay in the cache.
+    """
+    at_once = max(AT_ONCE // max(model.y.size, 1), 1)
+    parts = [_evaluate(model, theta[i : i + at_once]) for i in range(0, len(theta), at_once)]
+    if len(parts) == 1:
+        return parts[0]
+    return State(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(State)))
+
+
+def _evaluate(model: ShiftModel, theta: FloatArray) -> State:
     values, slopes = model.splines(model.u - theta @ model.shifts.T)
     design = model.without_base(values * model.root_weights[:, None])
     fitted = coefficients(design, np.broadcast_to(model.response, design.shape[:2])[..., None])
@@ -115,14 +129,17 @@ def curve_at(model: ShiftModel, states: State, index: FloatArray) -> tuple[Float
 
 
 def descend(model: ShiftModel, state: State, free: slice, steps: int) -> State:
-    """The fits after some damped Gauss-Newton steps (Levenberg-Marquardt) on the free part of theta."""
+    """The fits after at most so many damped Gauss-Newton steps (Levenberg-Marquardt) on the free part of theta."""
     q = model.shifts[:, free].shape[1]
     damping = np.full(state.rss.shape, 1e-3)
     for _ in range(steps if q else 0):
         tangent = project(state.design, shift_tangent(model, state, free))
         gram = tangent.swapaxes(-1, -2) @ tangent
         gram += damping[:, None, None] * (np.einsum("rii->ri", gram)[:, :, None] * np.eye(q)) + 1e-12 * np.eye(q)
-        move = np.linalg.solve(gram, tangent.swapaxes(-1, -2) @ state.residual[..., None])[..., 0]
+        slope = tangent.swapaxes(-1, -2) @ state.residual[..., None]
+        move = np.linalg.solve(gram, slope)[..., 0]
+        if ((move * slope[..., 0]).sum(axis=-1) <= SETTLED * state.rss).all():
+            break
         theta = state.theta.copy()
         theta[:, free] += np.clip(move, -2.0, 2.0)
         theta = np.clip(theta, -model.limits, model.limits)

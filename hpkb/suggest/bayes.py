@@ -152,7 +152,7 @@ def _own_regrets(sweep: Sweep, alike: Sequence[Likeness]) -> FloatArray:
     if sweep.n_configurations >= FEWEST_CONFIGURATIONS or not usable:
         return run_regrets(sweep)
     names = sorted({h.name for part in usable for h in part.sweep.hyperparameters})
-    configurations = [candidates.read(sweep, row, names) for row in range(sweep.n_runs)]
+    configurations = candidates.read_all(sweep, names, range(sweep.n_runs))
     predicted = [
         TaskModel.fit(p.sweep, [h.name for h in p.sweep.hyperparameters], 0).predict(configurations)
         for p in usable
