@@ -1,5 +1,23 @@
-// Enhancements only: every page can be read without this file.
+// Enhancements only: every page can be read without this file. Whatever is shown comes in as text, never as markup.
 "use strict";
+
+// Data come as script files, since a page from the file system may not fetch: they call what is named here.
+const base = new URL(".", document.currentScript.src);
+const hpkb = {};
+const asked = new Set();
+function load(name) {
+  if (asked.has(name)) return;
+  asked.add(name);
+  const script = document.createElement("script");
+  script.src = new URL(name, base);
+  document.head.append(script);
+}
+function made(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
 
 // The theme: the reader's own choice is kept, where the browser lets a page keep anything.
 const root = document.documentElement;
@@ -14,55 +32,6 @@ function themeButton() {
   button.hidden = false;
   name();
   button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; keep(root.dataset.theme); name(); });
-}
-
-// Tooltips: what a mark's <title> says, at once and also for the keyboard.
-function tooltips() {
-  const tip = document.createElement("div");
-  tip.id = "tip";
-  tip.setAttribute("role", "status");
-  tip.hidden = true;
-  document.body.append(tip);
-  const marked = (target) => (target instanceof Element && target.closest(".chart") ? target.closest("a, circle, path, rect, line") : null);
-  function show(event) {
-    const mark = marked(event.target);
-    const title = mark?.querySelector("title");
-    if (!title) return;
-    const box = mark.getBoundingClientRect();
-    tip.textContent = title.textContent;
-    tip.hidden = false;
-    title.dataset.text = title.textContent;
-    title.textContent = ""; // or the browser shows its own beside ours
-    const left = Math.min(Math.max(box.x + box.width / 2 - tip.offsetWidth / 2, 8), innerWidth - tip.offsetWidth - 8);
-    const above = box.y - tip.offsetHeight - 8;
-    tip.style.left = `${left + scrollX}px`;
-    tip.style.top = `${(above < 0 ? box.bottom + 8 : above) + scrollY}px`;
-  }
-  function hide(event) {
-    const title = marked(event.target)?.querySelector("title");
-    if (title?.dataset.text) title.textContent = title.dataset.text;
-    tip.hidden = true;
-  }
-  for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, show);
-  for (const kind of ["mouseout", "focusout"]) document.addEventListener(kind, hide);
-}
-
-// The points of a chart are one stop of the Tab key; the arrow keys walk along them from left to right.
-function walk() {
-  for (const chart of document.querySelectorAll(".chart")) {
-    const links = [...chart.querySelectorAll("a")];
-    if (!links.length) continue;
-    const at = new Map(links.map((link) => [link, link.getBoundingClientRect().x]));
-    links.sort((one, other) => at.get(one) - at.get(other));
-    links[0].setAttribute("tabindex", "0");
-    chart.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      const here = links.indexOf(document.activeElement);
-      if (!step || here < 0) return;
-      event.preventDefault();
-      links[Math.min(Math.max(here + step, 0), links.length - 1)].focus();
-    });
-  }
 }
 
 // Tables: a click on a column's head sorts by it; numbers by `data-value`, what is missing last.
@@ -96,9 +65,76 @@ function sortable(table) {
   });
 }
 
+// Search: the index comes when it is first wanted; "/" leads to it, arrows walk along what is found.
+function search() {
+  const box = document.getElementById("search");
+  const input = box.querySelector("input");
+  const list = box.querySelector("ul");
+  const status = box.querySelector("[role=status]");
+  const SHOWN = 12;
+  let entries;
+  box.hidden = false;
+  const folded = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").replaceAll("_", " ").toLowerCase();
+
+  hpkb.index = ({ pages, findings, verdicts }) => {
+    entries = pages.map(([kind, title, href, also]) => ({ title, href, about: kind, rank: 0, hay: folded(`${title} ${also}`) }));
+    for (const [claim, page, anchor, verdict] of findings) {
+      const [, question, href] = pages[page];
+      entries.push({ title: claim, href: `${href}#${anchor}`, about: `${verdicts[verdict]} · ${question}`, rank: 4, hay: folded(claim) });
+    }
+    find();
+  };
+
+  function find() {
+    const wanted = folded(input.value).trim();
+    if (!entries || !wanted) return show([], 0);
+    const words = wanted.split(/\s+/);
+    const score = (entry) => {
+      let sum = entry.rank - 2 * entry.hay.startsWith(wanted) - entry.hay.includes(wanted);
+      for (const word of words) {
+        const at = entry.hay.indexOf(word);
+        if (at < 0) return Infinity;
+        sum += at > 0 && entry.hay[at - 1] !== " ";
+      }
+      return sum;
+    };
+    const scored = entries.map((entry) => [score(entry), entry]).filter(([s]) => s < Infinity);
+    scored.sort(([one], [other]) => one - other);
+    show(scored.slice(0, SHOWN).map(([, entry]) => entry), scored.length);
+  }
+
+  function show(found, total) {
+    list.replaceChildren(...found.map(({ title, href, about }) => made("li", {}, made("a", { href: new URL(href, base) }, made("bdi", {}, title), made("small", {}, about)))));
+    list.hidden = !found.length;
+    const said = !input.value.trim() || !entries ? "" : !total ? "Nothing found" : `${total} found${total > SHOWN ? `, the first ${SHOWN} shown` : ""}`;
+    status.textContent = said;
+    status.classList.toggle("shown", said.startsWith("Nothing"));
+  }
+
+  const close = () => { list.hidden = true; status.classList.remove("shown"); };
+  input.addEventListener("focus", () => { load("search.js"); find(); });
+  input.addEventListener("input", find);
+  box.addEventListener("focusout", (event) => { if (!box.contains(event.relatedTarget)) close(); });
+  box.addEventListener("keydown", (event) => {
+    const stops = [input, ...list.querySelectorAll("a")];
+    const here = stops.indexOf(document.activeElement);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") { input.focus(); close(); }
+    else if (event.key === "Enter" && here === 0 && stops.length > 1) stops[1].click();
+    else if (step) stops[Math.min(Math.max(here + step, 0), stops.length - 1)].focus();
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+    event.preventDefault();
+    input.focus();
+    input.select();
+  });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   themeButton();
-  tooltips();
-  walk();
+  search();
   document.querySelectorAll("table[data-sortable]").forEach(sortable);
 });
