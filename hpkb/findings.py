@@ -7,12 +7,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 if TYPE_CHECKING:
     from hpkb.sweep import Sweep
 
 Verdict = Literal["supported", "rejected", "insufficient"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 LEVEL = 0.05  # at which a finding's own p-value bears its verdict, before the correction for all comparisons
 

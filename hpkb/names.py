@@ -302,6 +302,16 @@ def canonical(name: str) -> str:
     return found.name if found else name
 
 
+def rank_of(name: str) -> tuple[int, str]:
+    """Where a name stands in a list: canonical ones in the order of `NAMES`, then the others by the alphabet."""
+    return _ranks().get(name, len(NAMES)), name
+
+
+@cache
+def _ranks() -> dict[str, int]:
+    return {name.name: rank for rank, name in enumerate(NAMES)}
+
+
 @cache
 def _by_alias() -> dict[str, Name]:
     table = {name.name: name for name in NAMES}

@@ -21,7 +21,6 @@ import hpkb.miners
 from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError, UsageError
 from hpkb.kb import editions, load_sweeps
-from hpkb.kb.editions import present
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
@@ -113,12 +112,12 @@ def analyze_store(settings: AnalysisSettings, say: Callable[[str], None] = lambd
         say("writing the handbook")
         with KnowledgeBase.open(settings.kb) as base:
             write_handbook(base.connection, settings.handbook, settings.templates)
-            edition = present(base.connection).number
+            title = f"edition {editions.present(base.connection).number}" if settings.publish else ""
         if settings.publish and settings.source is not None:
             from hpkb.ship.publish import publish  # imports MLflow's client, which takes seconds
 
             say("publishing the handbook")
-            return replace(report, published=publish(settings.handbook, settings.source, f"edition {edition}"))
+            return replace(report, published=publish(settings.handbook, settings.source, title))
     return report
 
 

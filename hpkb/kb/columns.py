@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hpkb.names import NAMES, lookup
+from hpkb.names import lookup, rank_of
 from hpkb.sweep import FloatArray, IntArray, Scale
 
 _MOST_LEVELS = 20
@@ -22,7 +22,6 @@ _WIDE = 20.0  # a positive number of unknown meaning whose largest value is this
 _DIGITS = 7  # what single precision keeps: 0.1 and 0.10000000149 are one setting
 _ABSENT = frozenset({"", "none", "null", "nan", "n/a", "auto", "default"})
 _ARCHITECTURE = frozenset({"depth", "width", "normalization", "residual", "activation", "model"})
-_ORDER = {name.name: rank for rank, name in enumerate(NAMES)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Column:
     @property
     def rank(self) -> tuple[int, str]:
         """Where the column stands among those that say the same: known names first."""
-        return _ORDER.get(self.name, len(_ORDER)), self.name
+        return rank_of(self.name)
 
 
 def column(name: str, n_runs: int, runs: IntArray, numbers: FloatArray, texts: pa.ChunkedArray) -> Column:

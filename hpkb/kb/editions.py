@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from hpkb.kb.staging import registered
-from hpkb.kb.store import complete
+from hpkb.kb.store import complete, has_table
 
 #: The names in `meta` of the number of the present edition, and of how many runs with an outcome it was found in.
 _NUMBER, _N_RUNS = "edition", "edition_runs"
@@ -31,9 +31,6 @@ SELECT task, document FROM defaults ORDER BY task"""
 
 _RUNS = """-- One row: the runs that have an outcome.
 SELECT count(*) FROM runs WHERE task_id IS NOT NULL AND (infeasible OR objective_min IS NOT NULL)"""
-
-_EXISTS = """-- One row: whether the file has the table; one that was made before there were editions has not.
-SELECT count(*) > 0 FROM duckdb_tables() WHERE table_name = 'last_edition'"""
 
 _LAST = """-- One row per part of the edition before this one.
 SELECT kind, name, document FROM last_edition ORDER BY kind, name"""
@@ -77,7 +74,7 @@ def present(connection: duckdb.DuckDBPyConnection) -> Edition:
 
 def last(connection: duckdb.DuckDBPyConnection) -> Edition:
     """Returns the edition before the present one, `NOTHING` where this is the first."""
-    if not connection.execute(_EXISTS).fetchall()[0][0]:
+    if not has_table(connection, "last_edition"):
         return NOTHING
     parts: dict[str, dict[str, Any]] = {"edition": {}, "finding": {}, "default": {}}
     for kind, name, text in connection.execute(_LAST).fetchall():

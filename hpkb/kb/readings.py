@@ -13,10 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from hpkb.corrections import FILE
-from hpkb.names import NAMES
+from hpkb.names import rank_of
 from hpkb.vocabulary import AMBIGUOUS, read_name, words
 
-_ORDER = {name.name: rank for rank, name in enumerate(NAMES)}
 _EXAMPLES = 3  # experiments that a question names
 
 
@@ -74,7 +73,7 @@ WHERE n = 3 AND whole <> product AND ($source IS NULL OR r.source = $source) GRO
 def readings(connection: duckdb.DuckDBPyConnection, source: str | None = None) -> list[Reading]:
     """Returns what every name was read from, known hyperparameters first; of one source, or of all."""
     rows = [Reading(*row) for row in connection.execute(_READINGS, {"source": source}).fetchall()]
-    return sorted(rows, key=lambda r: (_ORDER.get(r.name, len(_ORDER)), r.name, -r.n_runs, r.recorded))
+    return sorted(rows, key=lambda r: (rank_of(r.name), -r.n_runs, r.recorded))
 
 
 def questions(connection: duckdb.DuckDBPyConnection, source: str | None = None) -> list[Question]:

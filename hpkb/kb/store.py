@@ -29,8 +29,8 @@ _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 # DuckDB cannot be asked whether a transaction is open, and a second BEGIN aborts the first.
 _in_transaction: set[int] = set()
 
-_HAS_META = """-- One row: whether the file has the table `meta`.
-SELECT count(*) > 0 FROM duckdb_tables() WHERE table_name = 'meta'"""
+_HAS_TABLE = """-- One row: whether the file has the table.
+SELECT count(*) > 0 FROM duckdb_tables() WHERE table_name = $table"""
 _IS_EMPTY = """-- One row: whether the file has no table at all, as after an interrupted first analysis.
 SELECT count(*) = 0 FROM duckdb_tables()"""
 _VERSION = """-- One row: the version of the file's schema.
@@ -100,6 +100,11 @@ def complete(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_SCHEMA)
 
 
+def has_table(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Returns whether the file has the table: one that was made before it was thought of has not, until `complete`."""
+    return bool(connection.execute(_HAS_TABLE, {"table": table}).fetchall()[0][0])
+
+
 def make_room(connection: duckdb.DuckDBPyConnection, runs: int) -> None:
     """Lets the database have the memory that many runs need: 10 kB each, 256 MB at least."""
     connection.execute(f"SET memory_limit = '{max(_MEMORY, int(_MEMORY_OF_RUN * runs))} MB'")
@@ -158,7 +163,7 @@ def _check_tables(connection: duckdb.DuckDBPyConnection, file: Path, read_only: 
         with transaction(connection):
             connection.execute(_SCHEMA)
             connection.execute(_SET_VERSION, {"version": SCHEMA_VERSION})
-    if not _one(connection, _HAS_META):
+    if not has_table(connection, "meta"):
         raise KnowledgeBaseError(f"'{file}' is a DuckDB file, but no knowledge base. Give another with --kb.")
     if (version := _one(connection, _VERSION)) != SCHEMA_VERSION:
         raise KnowledgeBaseError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpkb.findings import VERDICTS
 from hpkb.pages import svg
 from hpkb.pages.axes import Axis, axis
 from hpkb.pages.charts import Words
@@ -16,7 +17,6 @@ WIDTH = 480
 _ROW, _BAR = 30, 26
 _LETTER = 7  # pixels
 _LABEL = 30  # letters
-_VERDICTS = ("supported", "rejected", "insufficient")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _label(bar: Bar, frame: Frame, y: float) -> str:
 def _dot(bar: Bar, frame: Frame, y: float) -> str:
     if bar.estimate is None:
         return ""
-    verdict = bar.verdict if bar.verdict in _VERDICTS else "plain"
+    verdict = bar.verdict if bar.verdict in VERDICTS else "plain"
     at, shown = _inside(bar.estimate, frame.x), px(y)
     middle = f"{px(frame.across(at))} {shown}"
     if bar.whole:
@@ -108,7 +108,7 @@ def _bar(bar: Bar, frame: Frame, y: float) -> str:
 
 
 def _tip(bar: Bar) -> str:
-    verdict = bar.verdict if bar.verdict in _VERDICTS else ""
+    verdict = bar.verdict if bar.verdict in VERDICTS else ""
     return f"{plain(bar.label, 300)}\n{estimate(bar.estimate, bar.low, bar.high)}\n{verdict}".strip()
 
 

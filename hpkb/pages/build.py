@@ -9,29 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import duckdb
 
 from hpkb.configuration import in_configuration
-from hpkb.names import NAMES, lookup
+from hpkb.findings import VERDICTS
+from hpkb.names import lookup, rank_of
 from hpkb.pages import store
 from hpkb.pages.changes import changes
 from hpkb.pages.drawing import forest_figure, importance_figure
 from hpkb.pages.evidence import evidence_pages
 from hpkb.pages.formats import plain, spoken, title
 from hpkb.pages.gaps import gaps
-from hpkb.pages.model import (
-    Compared,
-    Default,
-    Exclusion,
-    Figure,
-    FindingView,
-    Group,
-    Handbook,
-    HyperparameterPage,
-    Link,
-    QuestionPage,
-    Together,
-    Unknown,
-    Words,
-)  # fmt: skip
+from hpkb.pages.model import Group, Handbook, HyperparameterPage, QuestionPage, Together
 from hpkb.pages.names import names_page
+from hpkb.pages.parts import Compared, Default, Exclusion, Figure, FindingView, Link, Unknown, Words
 from hpkb.pages.places import ACROSS, Places, evidence_of, places
 from hpkb.pages.places import store as opened
 from hpkb.pages.questions import docstring
@@ -42,7 +30,6 @@ from hpkb.pages.views import default_view, finding_views
 _BEST = 5
 _MANY = 40  # findings of one question
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?(?![\w])")
-_VERDICTS = ("supported", "rejected", "insufficient")
 
 #: The words of a miner, from its partial.
 WordsOf = Callable[[str], Words]
@@ -202,8 +189,7 @@ def _lead(finding: FindingView) -> tuple[bool, float, list[tuple[int, str]]]:
 
 def _order(links: Sequence[Link]) -> list[tuple[int, str]]:
     """Hyperparameters in the order of the canonical names, the learning rate first; pairs after single ones."""
-    order = {name.name: i for i, name in enumerate(NAMES)}
-    return [(len(links), ""), *((order.get(link.text, len(order)), link.text) for link in links)]
+    return [(len(links), ""), *(rank_of(link.text) for link in links)]
 
 
 def _subject(links: Sequence[Link]) -> str:
@@ -260,7 +246,7 @@ def _unknown(questions: Sequence[QuestionPage]) -> tuple[Unknown, ...]:
 
 def _counts(findings: Sequence[FindingView]) -> dict[str, int]:
     counted = Counter(f.verdict for f in findings)
-    return {verdict: counted[verdict] for verdict in _VERDICTS}
+    return {verdict: counted[verdict] for verdict in VERDICTS}
 
 
 def _exclusions(knowledge: store.Knowledge, where: Places) -> tuple[Exclusion, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpkb.kb.editions import Edition
-from hpkb.names import NAMES
+from hpkb.names import rank_of
 from hpkb.pages.formats import matched
-from hpkb.pages.model import Changes, FindingView, Link, Moved, Number, Turned
+from hpkb.pages.model import Changes
+from hpkb.pages.parts import FindingView, Link, Moved, Number, Turned
 from hpkb.pages.places import Places
 
 #: In the order in which they are told.
@@ -93,15 +94,10 @@ def _defaults(last: Edition, now: Edition, where: Places) -> Iterator[Moved]:
 def _moved(
     task: Link | None, before: Mapping[str, Number], after: Mapping[str, Number], where: Places
 ) -> Iterator[Moved]:
-    for name in _ordered(before.keys() | after.keys()):
+    for name in sorted(before.keys() | after.keys(), key=rank_of):
         old, new = before.get(name), after.get(name)
         if not _same(old, new):
             yield Moved(task, where.hyperparameter(name), old, new)
-
-
-def _ordered(names: Any) -> Sequence[str]:
-    order = {name.name: i for i, name in enumerate(NAMES)}
-    return sorted(names, key=lambda name: (order.get(name, len(order)), name))
 
 
 def _same(one: Number, other: Number) -> bool:

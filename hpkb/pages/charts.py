@@ -11,7 +11,7 @@ from typing import Any
 from hpkb.pages import svg
 from hpkb.pages.axes import Axis, axis
 from hpkb.pages.formats import estimate, number, plain, spoken
-from hpkb.pages.model import Listed
+from hpkb.pages.parts import Listed
 from hpkb.pages.svg import Dot, Frame, px
 
 WIDTH, HEIGHT = 480, 300

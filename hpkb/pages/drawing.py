@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hpkb.findings import VERDICTS
 from hpkb.names import lookup as known_name
 from hpkb.pages import bars, charts
 from hpkb.pages.bars import Bar
 from hpkb.pages.charts import Lookup, Trace, Words
 from hpkb.pages.formats import estimate, spoken
-from hpkb.pages.model import Figure, FindingView, Regret
+from hpkb.pages.parts import Figure, FindingView, Regret
 
 _BARS = 12  # of one chart of importance
 #: Quantities that are values of a hyperparameter, and so share its scale.
@@ -151,7 +152,7 @@ def _forest_key(rows: Sequence[Bar]) -> tuple[str, ...]:
     there = {row.verdict for row in rows}
     bounded = any(v is not None for row in rows for v in (row.low, row.high))
     return (
-        *(v for v in ("supported", "rejected", "insufficient") if v in there), *(["interval"] if bounded else [])
+        *(v for v in VERDICTS if v in there), *(["interval"] if bounded else [])
     )
 
 

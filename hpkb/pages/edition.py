@@ -10,13 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from hpkb.kb.editions import last
-from hpkb.pages.store import suggestions
+from hpkb.kb.store import has_table
 
 #: What the pages are made of. The points of curves are left out: a run that gets new ones gets a new fingerprint.
 _TABLES = (
     "meta", "tasks", "runs", "hyperparameters", "splits", "hardware", "findings", "finding_runs", "defaults",
-    "curve_features",
+    "curve_features", "last_edition", "suggestions",
 )  # fmt: skip
 
 _SOURCES = """-- One row per source; when it was read says nothing.
@@ -28,7 +27,6 @@ def edition(connection: duckdb.DuckDBPyConnection, templates: Path | None = None
     found = hashlib.blake2b(digest_size=16)
     found.update(repr([(table, *_digest(connection, table)) for table in _TABLES]).encode())
     found.update(repr(connection.execute(_SOURCES).fetchall()).encode())
-    found.update(repr((last(connection), suggestions(connection))).encode())
     for package in ("hpkb", "hpkb.templates"):
         for file in _files(resources.files(package)):
             found.update(file.read_bytes())
@@ -39,7 +37,9 @@ def edition(connection: duckdb.DuckDBPyConnection, templates: Path | None = None
 
 
 def _digest(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[int, int]:
-    """The number of rows and the sum of their digests, whatever their order."""
+    """The number of rows and the sum of their digests, whatever their order; of a table that is not there yet, 0."""
+    if not has_table(connection, table):
+        return 0, 0
     rows = connection.table(table).aggregate(f"count(*), coalesce(sum(hash({table})), 0)")
     n, total = rows.fetchall()[0]
     return int(n), int(total)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from hpkb.pages.model import EvidencePage, FindingView, Link, RunRow, RunSet, TaskPage
+from hpkb.pages.model import EvidencePage, TaskPage
+from hpkb.pages.parts import FindingView, Link, RunRow, RunSet
 from hpkb.pages.places import ACROSS, evidence_of, runs_anchor
 
 

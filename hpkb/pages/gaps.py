@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hpkb.pages.formats import plain
-from hpkb.pages.model import FindingView, Gap, Link, Number, Proposed
+from hpkb.pages.parts import FindingView, Gap, Link, Number, Proposed
 from hpkb.pages.places import Places
 from hpkb.suggest.options import arguments
 

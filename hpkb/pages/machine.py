@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from hpkb.pages.formats import plain
-from hpkb.pages.model import Default, FindingView, Handbook, Link, Recommended, Regret, TaskPage
+from hpkb.pages.model import Handbook, TaskPage
+from hpkb.pages.parts import Default, FindingView, Link, Recommended, Regret
 from hpkb.pages.places import ACROSS
 
 _LONGEST = 2000  # characters of one text

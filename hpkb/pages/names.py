@@ -6,7 +6,8 @@ import duckdb
 
 from hpkb.kb.readings import Reading, questions, readings
 from hpkb.names import lookup
-from hpkb.pages.model import NameReading, NamesPage
+from hpkb.pages.model import NamesPage
+from hpkb.pages.parts import NameReading
 from hpkb.pages.places import Places
 from hpkb.vocabulary import AMBIGUOUS
 

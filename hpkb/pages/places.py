@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from hpkb.pages import formats
 from hpkb.pages.formats import plain
-from hpkb.pages.model import Link, Listed, Store
+from hpkb.pages.parts import Link, Listed, Store
 from hpkb.pages.slugs import anchor, digest, slug
 from hpkb.pages.store import Knowledge, Run, Task
 
@@ -138,16 +138,15 @@ def varying(task: Task) -> tuple[str, ...]:
     Of two that have the same value in every run (batch size and micro batch size, say) the first is enough.
     """
     from hpkb.configuration import in_configuration
-    from hpkb.names import NAMES
+    from hpkb.names import rank_of
 
     columns: dict[str, list[str | None]] = {}
     for i, run in enumerate(task.runs):
         for name, parameter in run.parameters.items():
             if in_configuration(name):
                 columns.setdefault(name, [None] * len(task.runs))[i] = parameter.text
-    order = {name.name: i for i, name in enumerate(NAMES)}
     found: dict[tuple[str | None, ...], str] = {}
-    for name in sorted(columns, key=lambda n: (order.get(n, len(order)), n)):
+    for name in sorted(columns, key=rank_of):
         if len({text for text in columns[name] if text is not None}) > 1:
             found.setdefault(tuple(columns[name]), name)
     return tuple(found.values())

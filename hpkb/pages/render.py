@@ -16,7 +16,8 @@ from markupsafe import Markup, escape
 from hpkb.pages import formats, machine, markdown, search
 from hpkb.pages.formats import number, plain
 from hpkb.pages.glossary import TERMS
-from hpkb.pages.model import Handbook, Link, TaskPage, Words
+from hpkb.pages.model import Handbook, TaskPage
+from hpkb.pages.parts import Link, Words
 from hpkb.pages.places import LONGEST_COLUMN, runs_file, short
 from hpkb.pages.slugs import slug
 from hpkb.pages.svg import ROOT

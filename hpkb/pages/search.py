@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from hpkb.findings import VERDICTS
 from hpkb.pages.formats import plain
 from hpkb.pages.model import Handbook
 
 _LONGEST = 300  # characters of a claim
-_VERDICTS = ("supported", "rejected", "insufficient")
 
 #: Kind, title, file, other words that lead to it.
 Entry = tuple[str, str, str, str]
@@ -26,7 +26,7 @@ def script(handbook: Handbook) -> str:
         [plain(f.claim, _LONGEST), numbers[page.href], f.anchor, _verdict(f.verdict)]
         for page in handbook.evidence for _, own in page.questions for f in own
     ]  # fmt: skip
-    index = {"pages": pages, "findings": findings, "verdicts": _VERDICTS}
+    index = {"pages": pages, "findings": findings, "verdicts": VERDICTS}
     return f"hpkb.index({json.dumps(index, separators=(',', ':'))});\n"
 
 
@@ -44,4 +44,4 @@ def _pages(handbook: Handbook) -> Iterator[Entry]:
 
 def _verdict(verdict: str) -> int:
     """Its number; what is none of the three settles nothing."""
-    return _VERDICTS.index(verdict) if verdict in _VERDICTS else _VERDICTS.index("insufficient")
+    return VERDICTS.index(verdict) if verdict in VERDICTS else VERDICTS.index("insufficient")

@@ -13,6 +13,7 @@ import duckdb
 
 from hpkb.kb import editions
 from hpkb.kb.editions import Edition
+from hpkb.kb.store import has_table
 from hpkb.pages import redacted
 
 #: How many points of a curve a chart is given; more are not told apart at its width.
@@ -52,9 +53,6 @@ SELECT task, document FROM defaults ORDER BY task"""
 
 _SUGGESTIONS = """-- One row per task.
 SELECT document FROM suggestions ORDER BY task"""
-
-_TABLE = """-- One row: whether the file has the table; one that was made before there were suggestions has not.
-SELECT count(*) > 0 FROM duckdb_tables() WHERE table_name = 'suggestions'"""
 
 _CURVES = """-- One row per run, metric and step; every k-th point of a long curve, and its last.
 WITH wanted AS (
@@ -182,16 +180,15 @@ def read(connection: duckdb.DuckDBPyConnection) -> Knowledge:
         ),
         defaults={task: redacted.document(document, secrets) for task, document in defaults},
         meta=dict(meta),
-        suggestions=tuple(redacted.document(document, secrets) for (document,) in suggestions(connection)),
+        suggestions=tuple(redacted.document(document, secrets) for (document,) in _suggestions(connection)),
         editions=(editions.last(connection), editions.present(connection)),
         sources=tuple((source, kind) for source, kind in sources),
     )
 
 
-def suggestions(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+def _suggestions(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
     """Returns the rows of what was proposed; none of a file from before it was kept."""
-    there = connection.execute(_TABLE).fetchall()[0][0]
-    return connection.execute(_SUGGESTIONS).fetchall() if there else []
+    return connection.execute(_SUGGESTIONS).fetchall() if has_table(connection, "suggestions") else []
 
 
 def curves(connection: duckdb.DuckDBPyConnection, run_ids: list[str], metrics: list[str]) -> list[Curve]:

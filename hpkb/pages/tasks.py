@@ -12,17 +12,8 @@ from hpkb.names import NAMES
 from hpkb.pages.charts import Trace
 from hpkb.pages.drawing import curve_figure
 from hpkb.pages.formats import aligned, moment, number, plain
-from hpkb.pages.model import (
-    Configuration,
-    Default,
-    Figure,
-    FindingView,
-    Link,
-    RunRow,
-    SeedRun,
-    Store,
-    TaskPage,
-)
+from hpkb.pages.model import TaskPage
+from hpkb.pages.parts import Configuration, Default, Figure, FindingView, Link, RunRow, SeedRun, Store
 from hpkb.pages.places import Places, evidence_of, run_in_ui, store, value, varying
 from hpkb.pages.slugs import anchor
 from hpkb.pages.store import Run, Task, curves

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hpkb.names import NAMES
+from hpkb.names import rank_of
 from hpkb.pages.drawing import finding_figure, regret_figure
 from hpkb.pages.formats import number, plain, spoken, title
-from hpkb.pages.model import (
+from hpkb.pages.parts import (
     Default,
     Evidence,
     FindingView,
@@ -132,9 +132,8 @@ def _recommended(
 ) -> Recommended:
     plateau = document.get("plateau") or {}
     settings = []
-    order = [name.name for name in NAMES]
     values = document.get("values", {})
-    for name in sorted(values, key=lambda n: (order.index(n) if n in order else len(order), n)):
+    for name in sorted(values, key=rank_of):
         low, high = plateau.get(name) or (None, None)
         settings.append(Setting(where.hyperparameter(name), values[name], low, high))
     cited = tuple(findings[i] for i in document.get("finding_ids", []) if i in findings)

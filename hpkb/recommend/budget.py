@@ -18,6 +18,7 @@ from hpkb.recommend.candidates import Value
 from hpkb.recommend.enough import FEWEST_TASKS
 from hpkb.recommend.regret import best_of_each, best_of_random
 from hpkb.recommend.task_model import TaskModel
+from hpkb.stats.sampling import drawn
 from hpkb.sweep import FloatArray
 
 SETS = (("learning_rate",), ("learning_rate", "weight_decay"))
@@ -50,8 +51,7 @@ def budget(
 def _pool(model: TaskModel, default: Mapping[str, Value], names: Sequence[str], seed: int) -> FloatArray:
     """The predicted regrets of the default with the named values of what the task tried, (configurations,)."""
     rows = np.array(candidates.first_rows(model.sweep))
-    if rows.size > POOL:
-        rows = rows[np.sort(np.random.default_rng([seed, 8]).permutation(rows.size)[:POOL])]
+    rows = rows[drawn(rows.size, POOL, [seed, 8])]
     return model.predict([{**default, **own} for own in candidates.read_all(model.sweep, names, rows.tolist())])
 
 

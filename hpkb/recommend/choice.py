@@ -12,6 +12,7 @@ from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration
 from hpkb.recommend.population import Population, Space, evidence
 from hpkb.recommend.task_model import TaskModel
+from hpkb.stats.sampling import drawn
 from hpkb.sweep import FloatArray, IntArray
 
 FEWEST_RELATED = 4  # tasks, so that the one that differs is told from the others
@@ -94,7 +95,7 @@ def _everywhere(models: Sequence[TaskModel], asked: TaskModel) -> FloatArray:
 
 def _some(model: TaskModel) -> IntArray:
     """The numbers of the configurations that a task is told from the others by: enough of them, drawn at random."""
-    return np.sort(np.random.default_rng(0).permutation(model.sweep.n_configurations)[:TOLD_BY])
+    return drawn(model.sweep.n_configurations, TOLD_BY)
 
 
 def _agrees(model: TaskModel, predicted: FloatArray) -> bool:

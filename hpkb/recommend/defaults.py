@@ -32,6 +32,7 @@ from hpkb.recommend.scale_rules import scale_rules
 from hpkb.recommend.search_space import search_space
 from hpkb.recommend.split_half import split_half
 from hpkb.recommend.task_model import TaskModel
+from hpkb.stats.sampling import drawn
 from hpkb.sweep import FloatArray, Sweep
 
 FEWEST_TRIALS = 5  # random trials that a default which fails on one task is worth, for it to be one nevertheless
@@ -172,9 +173,7 @@ def _over_tasks(
 def _pool(sweeps: Sequence[Sweep], names: Sequence[str], seed: int) -> list[dict[str, Value]]:
     """What was tried; where tasks seldom tried the same, so that little is measured anyway, also what mixes it."""
     tried = candidates.observed(sweeps, names)
-    few = tried
-    if len(tried) > TRIED:
-        few = [tried[i] for i in np.sort(np.random.default_rng([seed, 10]).permutation(len(tried))[:TRIED])]
+    few = [tried[i] for i in drawn(len(tried), TRIED, [seed, 10])]
     if len(tried) > 0.7 * sum(s.n_configurations for s in sweeps):
         return [*few, *candidates.recombined(few, MIXED, seed)]
     return few

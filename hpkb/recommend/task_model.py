@@ -13,6 +13,7 @@ from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Key
 from hpkb.recommend.regret import CAP, configuration_means, on_regret
 from hpkb.stats import noise
+from hpkb.stats.sampling import drawn
 from hpkb.sweep import FloatArray, Sweep
 
 UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
@@ -27,8 +28,8 @@ def forest(sweep: Sweep, regrets: FloatArray, seed: int, most: int | None = None
     smooth between the runs, where the default of another task lies.
     """
     rows = candidates.features(sweep.hyperparameters, candidates.placed(sweep))
-    if most is not None and len(rows) > most:
-        some = np.sort(np.random.default_rng([seed, 7]).permutation(len(rows))[:most])
+    if most is not None:
+        some = drawn(len(rows), most, [seed, 7])
         rows, regrets = rows[some], regrets[some]
     return ExtraTreesRegressor(TREES, random_state=seed).fit(rows, regrets)
 

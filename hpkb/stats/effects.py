@@ -15,6 +15,7 @@ from scipy.stats import norm, rankdata
 
 from hpkb.stats.basis import one_hot, powers
 from hpkb.stats.encoding import explained_absence
+from hpkb.stats.sampling import drawn
 from hpkb.stats.surrogate import Configurations, configurations_of
 from hpkb.sweep import FloatArray, Hyperparameter, Sweep
 
@@ -81,7 +82,7 @@ def _some(table: Configurations) -> Configurations:
     """At most `LARGEST` of the configurations, always the same ones."""
     if table.y.size <= LARGEST:
         return table
-    kept = np.sort(np.random.default_rng(0).permutation(table.y.size)[:LARGEST])
+    kept = drawn(table.y.size, LARGEST)
     return Configurations(table.rows[kept], table.y[kept], table.seeds[kept], table.first[kept])
 
 

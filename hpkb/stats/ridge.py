@@ -15,7 +15,8 @@ from hpkb.stats.interaction import interaction_share
 from hpkb.stats.ridge_data import Infeasible, RidgeData, Scale, ridge_data, usable
 from hpkb.stats.ridge_inference import EVERYTHING, OTHERS, scaled
 from hpkb.stats.ridge_shape import Shape, shape
-from hpkb.stats.shift_model import State, drawn, thinned
+from hpkb.stats.sampling import drawn
+from hpkb.stats.shift_model import State, thinned
 from hpkb.sweep import FloatArray, Sweep
 
 LARGEST_EXPONENT = 3.0
@@ -104,7 +105,7 @@ def near_best(sweep: Sweep, knob: str, ridge: Ridge) -> Sweep | None:
     _, first, member = np.unique(feasible.configuration, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))  # the configurations stand in the order of their first rows
     within = np.flatnonzero(best.curve[0] <= np.median(best.curve[0]))
-    near = feasible.subset(np.isin(order[member], drawn(within, NEAREST)))
+    near = feasible.subset(np.isin(order[member], within[drawn(within.size, NEAREST)]))
     return near if near.n_configurations >= 2 * FEWEST_CONFIGURATIONS else None
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from hpkb.stats.basis import cubic_splines
+from hpkb.stats.sampling import drawn
 from hpkb.sweep import BoolArray, FloatArray, IntArray
 
 AT_ONCE = 8_000  # rows times thetas whose columns are made together
@@ -60,16 +61,11 @@ class ShiftModel:
         return values[..., 1:], slopes[..., 1:]
 
 
-def drawn(rows: IntArray, n: int) -> IntArray:
-    """At most n of the rows, drawn at random with a fixed seed, in their order."""
-    return rows if rows.size <= n else np.sort(np.random.default_rng(0).permutation(rows)[:n])
-
-
 def thinned(model: ShiftModel, n: int) -> ShiftModel:
     """The problem on n of the rows; the same where there are no more."""
     if model.y.size <= n:
         return model
-    rows = drawn(np.arange(model.y.size), n)
+    rows = drawn(model.y.size, n)
     data = {name: getattr(model, name)[rows] for name in ("y", "u", "weights", "shifts", "additive")}
     return replace(model, **data)
 

@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 from scipy.stats import qmc
 
 from hpkb.findings import Finding
-from hpkb.names import NAMES
+from hpkb.names import rank_of
 from hpkb.recommend.candidates import Value
 from hpkb.suggest.factorial import factorial
 from hpkb.suggest.known import Experiment, Known, evidence_of
@@ -193,8 +193,7 @@ def never_varied(known: Known) -> Iterator[Experiment]:
 def _unvaried(known: Known) -> list[tuple[str, str, Knob]]:
     """What never changed and could, in the order of the table of names, which has the usual suspects first."""
     found = [(name, text, fixed_knob(name, text)) for name, text in known.space.fixed.items()]
-    order = {name.name: place for place, name in enumerate(NAMES)}
-    return sorted(((n, t, k) for n, t, k in found if k is not None), key=lambda part: order[part[0]])
+    return sorted(((n, t, k) for n, t, k in found if k is not None), key=lambda part: rank_of(part[0]))
 
 
 def told_apart(known: Known) -> Iterator[Experiment]:

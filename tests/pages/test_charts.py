@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hpkb.pages import bars, charts, svg
 from hpkb.pages.bars import Bar
 from hpkb.pages.charts import Words
-from hpkb.pages.model import Listed
+from hpkb.pages.parts import Listed
 
 WORDS = Words("optimum 0.01", "")
 NOWHERE = Listed("", -1, None, {})
