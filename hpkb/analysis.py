@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from joblib import parallel_config
-from threadpoolctl import threadpool_limits
 
 import hpkb.miners
+from hpkb.engine import Engine, engine_of
 from hpkb.findings import Finding
 from hpkb.recommend.defaults import recommend
 from hpkb.recommend.evidence import with_evidence
@@ -34,34 +31,61 @@ class Mined:
     defaults: dict[str | None, dict[str, Any]]
 
 
+class Recorded(Protocol):
+    """What is known of a task's runs beside their settings and outcomes."""
+
+    def with_all(self, sweep: Sweep) -> Sweep:
+        """Returns the sweep with all of it."""
+
+    def without_curves(self, sweep: Sweep) -> Sweep:
+        """Returns the sweep with what defaults need, which is little."""
+
+
+class _AsTheyAre:
+    """Adds nothing to what the sweeps came with."""
+
+    def with_all(self, sweep: Sweep) -> Sweep:
+        return sweep
+
+    without_curves = with_all
+
+
 def mine(
     sweeps: Sequence[Sweep],
     miners: Sequence[str] = (),
     seed: int = 0,
-    workers: int = 1,
+    engine: Engine | None = None,
     progress: Progress | None = None,
+    recorded: Recorded | None = None,
 ) -> Mined:
     """Returns what all miners (or the named ones) find in the sweeps, corrected together, and the defaults.
 
-    Tasks are shared out over `workers` processes; the result does not depend on how many there are.
+    Tasks are shared out by the engine, this process if none is given; the result does not depend on it. `recorded`
+    adds what else is known of a task's runs, a task at a time, since that is most of what is read.
     """
     say = progress or (lambda _: None)
     chosen = [name for name in hpkb.miners.names() if not miners or name in miners]
     for name in miners:
         hpkb.miners.load(name)
     ordered = sorted(sweeps, key=lambda s: s.task)
-    with _processes(min(workers, len(ordered)), workers) as spread:
-        say("mining")
-        found = spread(mine_task, [(sweep, chosen, seed) for sweep in ordered])
-        per_task = [finding for task in found for finding in task]
-        across = [
-            f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
-        ]
-        findings = correct([*across, *per_task])
-        say("choosing defaults")
-        tasks: list[str | None] = [None, *(s.task for s in ordered)]
-        bare = [replace(sweep, recorded=sweep.records.without_curves()) for sweep in ordered]  # no default needs them
-        documents = spread(_recommend, [(_of_task(bare, task), task, seed) for task in tasks])
+    with nullcontext(engine) if engine else engine_of() as by:
+        return _mine(ordered, chosen, seed, by, say, recorded or _AsTheyAre())
+
+
+def _mine(
+    sweeps: Sequence[Sweep], miners: Sequence[str], seed: int, engine: Engine, say: Progress, recorded: Recorded
+) -> Mined:
+    say("mining")
+    found = engine.map(mine_task, ((recorded.with_all(sweep), miners, seed) for sweep in sweeps))
+    per_task = [finding for task in found for finding in task]
+    across = [
+        f for name in miners for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
+    ]
+    findings = correct([*across, *per_task])
+    say("choosing defaults")
+    bare = [recorded.without_curves(sweep) for sweep in sweeps]
+    tasks: list[str | None] = [None, *(s.task for s in sweeps)]
+    documents = engine.map(_recommend, ((_of_task(bare, task), task, seed) for task in tasks))
     defaults = {
         task: with_evidence(document, findings, _of_task(bare, task))
         for task, document in zip(tasks, documents, strict=True)
@@ -71,7 +95,7 @@ def mine(
 
 def mine_task(sweep: Sweep, miners: Sequence[str], seed: int) -> list[Finding]:
     """Returns the findings of the named miners on one task, not yet corrected for each other."""
-    context = hpkb.miners.Context(sweep, seed)
+    context = hpkb.miners.Context(replace(sweep, recorded=sweep.records.fetched()), seed)
     return [finding for name in miners for finding in hpkb.miners.load(name).mine(context)]
 
 
@@ -99,25 +123,3 @@ def _of_task(sweeps: Sequence[Sweep], task: str | None) -> list[Sweep]:
 
 def _recommend(sweeps: Sequence[Sweep], task: str | None, seed: int) -> dict[str, Any]:
     return recommend(sweeps, task, k=LIST_LENGTH, seed=seed)
-
-
-@contextmanager
-def _processes(
-    n: int, workers: int
-) -> Iterator[Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]]:
-    """Yields `spread(function, jobs)`, the results of `function(*job)` in the order of the jobs, by n processes.
-
-    One process alone may use as many threads as there are workers.
-    """
-    if n <= 1:
-        # The arrays are small: more threads of BLAS only wait for each other. The trees of a forest do not.
-        with threadpool_limits(1), parallel_config("threading", n_jobs=workers):
-            yield lambda function, jobs: [function(*job) for job in jobs]
-        return
-    spawn = multiprocessing.get_context("spawn")  # fork would copy DuckDB's threads half alive
-    with ProcessPoolExecutor(n, spawn, initializer=_one_thread) as pool:
-        yield lambda function, jobs: list(pool.map(function, *zip(*jobs, strict=True)))
-
-
-def _one_thread() -> None:
-    threadpool_limits(1)

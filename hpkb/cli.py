@@ -15,8 +15,9 @@ import click
 
 import hpkb
 from hpkb.cli_advice import ADVICE
-from hpkb.cli_options import CORRECTIONS, KB, TRACKING, format_option, pairs
-from hpkb.errors import HpkbError, UsageError
+from hpkb.cli_lake import lake
+from hpkb.cli_options import CORRECTIONS, ENGINE, KB, TRACKING, WORKERS, cores, format_option, pairs
+from hpkb.errors import HpkbError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -224,14 +225,8 @@ def import_(
     help="Where the pages go.",
 )
 @click.option("--miner", "miners", multiple=True, metavar="NAME", help="Only this miner; can be repeated.")
-@click.option("--engine", default="local", show_default=True, metavar="local", help="Where the mining runs.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=None,
-    metavar="N",
-    help="Processes. Default: the cores there are.",
-)
+@ENGINE
+@WORKERS
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The seed of every random choice of the analysis."
 )
@@ -258,12 +253,10 @@ def analyze(
     from hpkb.corrections import read
     from hpkb.pipeline import AnalysisSettings, analyze_store
 
-    if engine != "local":
-        raise UsageError(f"No engine '{engine}' in this version. Known: local.")
     settings = AnalysisSettings(
         source=_source(tracking_uri, Path(kb)), kb=Path(kb), experiments=experiments, objective=objective,
-        handbook=handbook, miners=miners, workers=workers or len(os.sched_getaffinity(0)), seed=seed, dry_run=dry_run,
-        templates=templates, publish=publish, corrections=read(corrections),
+        handbook=handbook, miners=miners, workers=workers or cores(), engine=engine, seed=seed,
+        dry_run=dry_run, templates=templates, publish=publish, corrections=read(corrections),
     )  # fmt: skip
     with present.stages(sys.stderr) as say:
         report = analyze_store(settings, say)
@@ -308,6 +301,7 @@ def explain(miner: str) -> None:
 
 for advice in ADVICE:
     cli.add_command(advice)
+cli.add_command(lake)
 
 
 @cli.command()
@@ -375,7 +369,7 @@ def demo(quick: bool, directory: Path, handbook: Path | None, workers: int | Non
     from hpkb.demo import progress_bar, run_demo
     from hpkb.pipeline import AnalysisSettings, analyze_store
 
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cores()
     try:
         with progress_bar(sys.stderr) as progress:
             trained = run_demo(directory, quick, workers, seed, progress)

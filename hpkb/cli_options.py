@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,26 @@ CORRECTIONS = click.option(
     metavar="FILE",
     help="What the store does not say right: names, tasks, objectives. Default: hpkb.toml where there is one.",
 )
+
+ENGINE = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="local|ray|ray://HOST:PORT",
+    help="Where the work is done: processes of this machine, Ray on this machine, a Ray cluster.",
+)
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Processes on this machine. Default: the cores there are.",
+)
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def format_option(*choices: str) -> Callable[[Command], Command]:

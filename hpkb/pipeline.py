@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,21 @@ import duckdb
 import hpkb
 import hpkb.miners
 from hpkb.corrections import NO_CORRECTIONS, Corrections
+from hpkb.engine import LOCAL, Engine, engine_when_needed
 from hpkb.errors import SourceError, UsageError
 from hpkb.kb import editions, load_sweeps
+from hpkb.kb.batches import read_by
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.kb.outcomes import set_objective
 from hpkb.kb.readings import Question, Reading, questions, readings
-from hpkb.kb.records import with_records
+from hpkb.kb.records import RecordedIn
 from hpkb.kb.store import writing
+from hpkb.made_by import MINING, code_digest, libraries
 from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
 from hpkb.sweep import Sweep
 
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "duckdb")  # whose versions the findings may depend on
 _NEXT = 6  # experiments that the handbook proposes for each task
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
 
@@ -47,6 +50,7 @@ class AnalysisSettings:
     handbook: Path | None = None
     miners: tuple[str, ...] = ()
     workers: int = 1
+    engine: str = LOCAL
     seed: int = 0
     dry_run: bool = False
     templates: Path | None = None
@@ -125,20 +129,15 @@ def import_table(
     source: Source, kb: Path, objective: str | None = None, corrections: Corrections = NO_CORRECTIONS
 ) -> IngestReport:
     """Brings other people's runs into the knowledge base, judged by the objective if given; returns what came in."""
-    with writing(kb) as connection:
-        return _bring_in(connection, source, (), objective, corrections)
+    with writing(kb) as connection, closing(source):
+        return ingest(connection, source, (), objective, corrections)
 
 
 def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> AnalysisReport:
-    source = open_source(settings.source) if settings.source else None
-    with writing(settings.kb) as connection:
+    with engine_when_needed(settings.engine, settings.workers) as engine, writing(settings.kb) as connection:
         say("reading runs")
-        ingested = (
-            None
-            if source is None
-            else _bring_in(connection, source, settings.experiments, settings.objective, settings.corrections)
-        )
-        if source is None and settings.objective:
+        ingested = _bring_in(connection, settings, engine)
+        if settings.source is None and settings.objective:
             set_objective(connection, parse_objective(settings.objective))
         sweeps = load_sweeps(connection)
         base = KnowledgeBase(connection)
@@ -147,39 +146,39 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         _check_comparable(sweeps, ingested.source if ingested else str(settings.kb))
         made_with = _made_with(connection, settings, sweeps)
         if base.meta.get(_ANALYSIS) != made_with:
-            _mine_and_save(base, sweeps, settings, say)
+            _mine_and_save(base, sweeps, settings, engine(), say)
             base.meta[_ANALYSIS] = made_with
         return _report(base, ingested, sweeps, settings)
 
 
 def _bring_in(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    experiments: Sequence[str],
-    objective: str | None,
-    corrections: Corrections,
-) -> IngestReport:
-    try:
-        return ingest(connection, source, experiments, objective, corrections)
-    finally:
-        source.close()
+    connection: duckdb.DuckDBPyConnection, settings: AnalysisSettings, engine: Callable[[], Engine]
+) -> IngestReport | None:
+    """Brings the runs of the store in, if one is to be read; by the engine where that is on other machines."""
+    if settings.source is None:
+        return None
+    opener = partial(open_source, settings.source)
+    read_curves = None if settings.engine == LOCAL else read_by(engine, opener)
+    with closing(opener()) as source:
+        return ingest(
+            connection, source, settings.experiments, settings.objective, settings.corrections, read_curves
+        )
 
 
 def _mine_and_save(
-    base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, say: Callable[[str], None]
+    base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, engine: Engine, say: Callable[[str], None]
 ) -> None:
     from hpkb.analysis import mine  # takes seconds to import, and often nothing is to be mined
     from hpkb.suggest.plan import suggest_each
 
-    sweeps = with_records(base.connection, sweeps)
-    mined = mine(sweeps, settings.miners, settings.seed, settings.workers, say)
+    mined = mine(sweeps, settings.miners, settings.seed, engine, say, RecordedIn(base.connection))
     before = editions.present(base.connection)
     base.save_findings(mined.findings)
     base.clear_defaults()
     for task, document in mined.defaults.items():
         base.save_default(task, document["verdict"], document)
     editions.turn(base.connection, before)
-    base.meta["libraries"] = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    base.meta["libraries"] = libraries()
     say("proposing experiments")
     base.save_suggestions(suggest_each(base, _NEXT, settings.seed))
 
@@ -213,18 +212,8 @@ def _made_with(
             digest.update(repr((parameter.name, parameter.scale, parameter.levels)).encode())
             digest.update(parameter.values.tobytes())
     miners = " ".join(sorted(settings.miners)) or "all"
-    made_by = f"hpkb {hpkb.__version__} ({_code_digest()}); seed {settings.seed}; miners {miners}"
+    made_by = f"hpkb {hpkb.__version__} ({code_digest(*MINING)}); seed {settings.seed}; miners {miners}"
     return f"{made_by}; runs {digest.hexdigest()}"
-
-
-def _code_digest() -> str:
-    """A digest of the code that mines and recommends: a version number does not change while somebody works on it."""
-    package = Path(hpkb.__file__).parent
-    digest = hashlib.blake2b(digest_size=4)
-    for folder in ("miners", "stats", "recommend", "suggest"):
-        for file in sorted((package / folder).glob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _report(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ class Curve:
     seconds: FloatArray
 
 
+class Elsewhere(Protocol):
+    """Curves that were not read with the rest, to be fetched where they are needed; picklable."""
+
+    def read(self) -> Sequence[tuple[str, int, Curve]]:
+        """Returns metric, place of the run and curve of each."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """The records of a task's runs as they were read; `Records` gives them in the order of a sweep's rows.
@@ -47,6 +54,7 @@ class Facts:
     numbers: Mapping[str, FloatArray] = field(default_factory=dict)
     training: str | None = None
     validation: str | None = None
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,14 @@ class Records:
         """The roles of the data splits, in the order of the alphabet."""
         return tuple(sorted(self.facts.splits))
 
-    def without_curves(self) -> Records:
-        """Returns the same without the curves, which are most of them."""
-        return replace(self, facts=replace(self.facts, curves={}))
+    def fetched(self) -> Records:
+        """Returns the same with the curves that are elsewhere among the others."""
+        if self.facts.elsewhere is None:
+            return self
+        curves = {metric: list(of_metric) for metric, of_metric in self.facts.curves.items()}
+        for metric, place, curve in self.facts.elsewhere.read():
+            curves[metric][place] = curve
+        return replace(self, facts=replace(self.facts, curves=curves, elsewhere=None))
 
     def curves(self, metric: str) -> list[Curve | None]:
         """Returns a metric's curve of each run."""

@@ -7,22 +7,25 @@ grew over many analyses equals one built anew, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from hpkb.corrections import NO_CORRECTIONS, Corrections
 from hpkb.errors import SourceError
 from hpkb.kb import outcomes, parameters, tasks
-from hpkb.kb.curve_features import add_features
-from hpkb.kb.curves import add_curves, forget_curves
-from hpkb.kb.generalization import add_gaps
+from hpkb.kb.batches import ReadCurves, add_features_of, read_into
+from hpkb.kb.curves import forget_curves
 from hpkb.kb.judging import TaskSummary
+from hpkb.kb.lake_curves import keep_in_lake
 from hpkb.kb.store import make_room, transaction, writing
 from hpkb.kb.unique import check_unique
 from hpkb.sources import Source
+from hpkb.sources.lake import Lake
 from hpkb.sources.objectives import NO_METRIC, parse_objective
 from hpkb.vocabulary import digest
 
@@ -61,6 +64,9 @@ SELECT change, count(*) FROM changes GROUP BY change"""
 
 _TO_READ = """-- One row per run to read.
 SELECT run_id FROM changes WHERE change IN ('new', 'changed') ORDER BY run_id"""
+
+_POINTS = """-- One row: how many points the curves have that were read.
+SELECT coalesce(sum(n_points), 0) FROM curve_features JOIN changes USING (run_id) WHERE change IN ('new', 'changed')"""
 
 _TOUCHED = """-- One row per task that had or has a run that is not as it was.
 CREATE OR REPLACE TEMP TABLE touched AS
@@ -113,13 +119,15 @@ def ingest(
     experiments: Sequence[str] = (),
     objective: str | None = None,
     corrections: Corrections = NO_CORRECTIONS,
+    read_curves: ReadCurves | None = None,
 ) -> IngestReport:
     """Brings the runs of a source in, of the experiments named or of all, and returns what that did.
 
     `objective` ("val_loss:min"; several in order of preference with commas) holds for the source's tasks. Without it,
     each task has the one that the corrections or the source state, or what `sources.objectives.choose` makes of the
-    metrics of its runs. Raises SourceError, and changes nothing, where an experiment is not known, where there is no
-    run, and where no run has the objective.
+    metrics of its runs. `read_curves` puts in the curves of runs and their features where that is not to be done here;
+    those of a lake stay there in any case. Raises SourceError, and changes nothing, where an experiment is not known,
+    where there is no run, and where no run has the objective.
     """
     given = parse_objective(objective) if objective else ()
     _check_experiments(source, experiments)
@@ -130,7 +138,9 @@ def ingest(
         for statement in _FORGET:
             connection.execute(statement)
         connection.execute(_TAKE_OVER, {"source": source.name})
-        points = _bring_in(connection, source, corrections)
+        points, notes = _bring_in(connection, source, corrections, read_curves)
+        if isinstance(source, Lake):
+            keep_in_lake(connection, source)
         grouped_by = tasks.assign(connection)
         connection.execute(_ALSO_TOUCHED)
         shown = outcomes.settle(connection, source.name, given, grouped_by)
@@ -138,7 +148,7 @@ def ingest(
         source.name, counts.get("new", 0), counts.get("changed", 0), counts.get("removed", 0),
         counts.get("unchanged", 0), points, tuple(task.task for task in shown if task.objective),
         tuple(task.task for task in shown if not task.objective and task.reason != NO_METRIC),
-        _altered(source), shown,
+        _altered(Counter(source.notes()) + notes), shown,
     )  # fmt: skip
 
 
@@ -161,15 +171,15 @@ def _compare(
     counts = dict(connection.execute(_COUNTS).fetchall())
     if not counts:
         where = f"experiment '{experiments[0]}'" if experiments else f"'{source.name}'"
-        what = "; ".join([where, *_altered(source)])  # a run that is left out as damaged is the reason
+        what = "; ".join([where, *_altered(source.notes())])  # a run that is left out as damaged is the reason
         raise SourceError(_no_runs(what, experiments[0] if experiments else "NAME", source.experiments()))
     make_room(connection, sum(counts.values()))
     return counts
 
 
-def _altered(source: Source) -> tuple[str, ...]:
+def _altered(notes: Mapping[str, int]) -> tuple[str, ...]:
     """What had to be altered or left out on the way, a sentence each."""
-    return tuple(f"{count:,} {what}" for what, count in source.notes().items())
+    return tuple(f"{count:,} {what}" for what, count in notes.items())
 
 
 def _no_runs(where: str, experiment: str, known: Sequence[str]) -> str:
@@ -177,25 +187,36 @@ def _no_runs(where: str, experiment: str, known: Sequence[str]) -> str:
     return f"No runs in {where}.{names} Try: hpkb log --experiment {experiment} -- python train.py"
 
 
-def _bring_in(connection: duckdb.DuckDBPyConnection, source: Source, corrections: Corrections) -> int:
-    """Reads the new and changed runs, and returns the number of their points."""
+def _bring_in(
+    connection: duckdb.DuckDBPyConnection, source: Source, corrections: Corrections, read_curves: ReadCurves | None
+) -> tuple[int, Counter[str]]:
+    """Reads the new and changed runs, and returns the number of their points, and what others had to alter."""
     connection.execute(_ADD_SOURCE, {"source": source.name, "kind": source.kind})
     ids = connection.sql(_TO_READ).to_arrow_table()["run_id"].combine_chunks()
     if not len(ids):
-        return 0
+        return 0, Counter()
     runs, recorded = source.runs(ids), source.parameters(ids)
     _insert(connection, _ADD_RUNS, runs, source=source.name)
-    tasks.state(connection, source, runs, recorded, corrections)
+    tasks.state(connection, _from_stores(source, runs), recorded, corrections)
     parameters.add(connection, recorded, corrections)
     _insert(connection, _ADD_HARDWARE, source.hardware(ids))
     _insert(connection, _ADD_SPLITS, source.splits(ids))
-    points = 0
-    for part in add_curves(connection, source.curves(ids)):
-        add_features(connection, part)
-        points += part.points
-    add_gaps(connection)
+    notes: Counter[str] = Counter()
+    if isinstance(source, Lake):
+        add_features_of(connection, source.features(ids), source.gaps(ids))
+    elif read_curves:
+        notes = read_curves(connection, ids)
+    else:
+        read_into(connection, source, ids)
     check_unique(connection, source.name)
-    return points
+    return int(connection.execute(_POINTS).fetchall()[0][0]), notes
+
+
+def _from_stores(source: Source, runs: pa.Table) -> list[tasks.FromStore]:
+    """The runs with what their store says: in a lake, the one that they came from."""
+    if not isinstance(source, Lake):
+        return [tasks.FromStore(source.kind, source.objectives(), runs)]
+    return [tasks.FromStore(kind, objectives, part) for kind, objectives, part in source.by_store(runs)]
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, sql: str, rows: object, **values: str) -> None:

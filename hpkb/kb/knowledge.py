@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from hpkb.findings import Finding
+from hpkb.kb.lake_curves import attach_lakes
 from hpkb.kb.staging import registered
 from hpkb.kb.store import complete, connect, transaction
 
@@ -53,6 +54,7 @@ class KnowledgeBase:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        self._sees_lakes = False
         self.meta: MutableMapping[str, str] = _Meta(connection)
 
     @classmethod
@@ -65,6 +67,9 @@ class KnowledgeBase:
 
         Parameters are bound by name: `kb.sql("SELECT * FROM runs WHERE task_id = $task", task="digits")`.
         """
+        if not self._sees_lakes:
+            attach_lakes(self.connection)
+            self._sees_lakes = True
         return self.connection.sql(query, params=parameters or None)
 
     def task_names(self) -> list[str]:

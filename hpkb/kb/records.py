@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from hpkb.kb.lake_curves import CurvesInLake, lakes_of, wanted_in_lake
 from hpkb.kb.staging import registered
 from hpkb.names import NAMES
 from hpkb.records import POINTS_OF_A_CURVE, Curve, Facts, Records
@@ -38,7 +40,7 @@ _FEATURES = (
 )  # fmt: skip
 
 _METRICS = """-- One row per metric: how many of the task's runs have a curve of it.
-SELECT metric, count(*) FROM curve_names SEMI JOIN wanted USING (run_id) GROUP BY metric ORDER BY metric"""
+SELECT metric, count(*) FROM curve_features SEMI JOIN wanted USING (run_id) GROUP BY metric ORDER BY metric"""
 
 _FEATURES_OF = """-- One row per run and metric.
 SELECT w.run, f.* FROM curve_features f JOIN wanted w USING (run_id) WHERE list_contains($metrics, f.metric)"""
@@ -87,28 +89,66 @@ _DIGESTS = """-- One row per run and data split.
 SELECT w.run, s.role AS name, s.digest AS value FROM splits s JOIN wanted w USING (run_id) WHERE s.digest IS NOT NULL"""
 
 
-def with_records(connection: duckdb.DuckDBPyConnection, sweeps: Sequence[Sweep]) -> list[Sweep]:
-    """Returns the sweeps with the records of their runs."""
-    return [replace(sweep, recorded=_records(connection, sweep)) for sweep in sweeps]
-
-
-def _records(connection: duckdb.DuckDBPyConnection, sweep: Sweep) -> Records:
-    n = sweep.n_runs
-    wanted = pa.table({"run": pa.array(range(n), pa.int32()), "run_id": pa.array(sweep.run_ids, pa.string())})
-    with registered(connection, "wanted", wanted):
+def with_records(connection: duckdb.DuckDBPyConnection, sweep: Sweep) -> Sweep:
+    """Returns the sweep with the records of its runs; curves that are in a lake are left there, to be fetched."""
+    with _wanted(connection, sweep):
+        n = sweep.n_runs
         pair = connection.execute(_PAIR).fetchall()
         training, validation = pair[0] if pair else (None, None)
         metrics = _metrics(connection, {metric_of(sweep), training, validation}, n)
-        facts = Facts(
-            curves=_curves(connection, metrics, n),
+        there = wanted_in_lake(connection, metrics)
+        curves, limit = _curves(connection, metrics, n, 0 if there is None else there.num_rows)
+        facts = replace(
+            _facts(connection, n),
+            curves=curves,
+            elsewhere=None if there is None else CurvesInLake(lakes_of(connection), there, limit),
             features=_features(connection, metrics, n),
-            texts=_by_name(connection, _TEXTS, n),
-            splits=_by_name(connection, _DIGESTS, n),
-            numbers=_numbers(connection, n),
             training=training,
             validation=validation,
         )
-    return Records(np.arange(n, dtype=np.int64), facts)
+    return _recorded(sweep, facts)
+
+
+def with_facts(connection: duckdb.DuckDBPyConnection, sweep: Sweep) -> Sweep:
+    """Returns the sweep with the records of its runs, but for all that is of curves: what defaults need."""
+    with _wanted(connection, sweep):
+        return _recorded(sweep, _facts(connection, sweep.n_runs))
+
+
+class RecordedIn:
+    """The records that a knowledge base has of the runs of its sweeps."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def with_all(self, sweep: Sweep) -> Sweep:
+        """Returns the sweep with all of them."""
+        return with_records(self._connection, sweep)
+
+    def without_curves(self, sweep: Sweep) -> Sweep:
+        """Returns the sweep with what defaults need."""
+        return with_facts(self._connection, sweep)
+
+
+@contextmanager
+def _wanted(connection: duckdb.DuckDBPyConnection, sweep: Sweep) -> Iterator[None]:
+    """Makes the sweep's runs known to SQL, with their places."""
+    places = pa.array(range(sweep.n_runs), pa.int32())
+    runs = pa.table({"run": places, "run_id": pa.array(sweep.run_ids, pa.string())})
+    with registered(connection, "wanted", runs):
+        yield
+
+
+def _recorded(sweep: Sweep, facts: Facts) -> Sweep:
+    return replace(sweep, recorded=Records(np.arange(sweep.n_runs, dtype=np.int64), facts))
+
+
+def _facts(connection: duckdb.DuckDBPyConnection, n_runs: int) -> Facts:
+    return Facts(
+        texts=_by_name(connection, _TEXTS, n_runs),
+        splits=_by_name(connection, _DIGESTS, n_runs),
+        numbers=_numbers(connection, n_runs),
+    )
 
 
 def _metrics(connection: duckdb.DuckDBPyConnection, first: set[str | None], n_runs: int) -> list[str]:
@@ -141,13 +181,14 @@ def _placed(runs: IntArray, values: FloatArray, n_runs: int) -> FloatArray:
 
 
 def _curves(
-    connection: duckdb.DuckDBPyConnection, metrics: Sequence[str], n_runs: int
-) -> dict[str, list[Curve | None]]:
+    connection: duckdb.DuckDBPyConnection, metrics: Sequence[str], n_runs: int, elsewhere: int
+) -> tuple[dict[str, list[Curve | None]], int]:
+    """The curves that are in the knowledge base, and the points that each may have, with so many elsewhere."""
     found: dict[str, list[Curve | None]] = {metric: [None] * n_runs for metric in metrics}
     wanted = connection.sql(_WANTED_CURVES, params={"metrics": metrics}).to_arrow_table()
+    limit = int(np.clip(_MOST_POINTS // max(1, wanted.num_rows + elsewhere), _FEWEST_POINTS, POINTS_OF_A_CURVE))
     if not wanted.num_rows:
-        return found
-    limit = int(np.clip(_MOST_POINTS // wanted.num_rows, _FEWEST_POINTS, POINTS_OF_A_CURVE))
+        return found, limit
     numbers = wanted["curve"].to_numpy()
     sizes = np.zeros(int(numbers[-1] - numbers[0]) + 1, np.int64)
     sizes[numbers - numbers[0]] = wanted["n_points"].to_numpy()
@@ -158,7 +199,7 @@ def _curves(
     for place, curve in zip(wanted.to_pylist(), _split(points, numbers), strict=True):
         started = np.nan if place["started"] is None else place["started"]
         found[place["metric"]][place["run"]] = replace(curve, seconds=curve.seconds - started)
-    return found
+    return found, limit
 
 
 def _thinned(

@@ -96,8 +96,24 @@ CREATE TABLE IF NOT EXISTS curve_points (
     value     DOUBLE
 );
 
--- One row per point of a curve. NaN and infinities are kept as such.
-CREATE OR REPLACE VIEW curves AS
+-- One row per file of points in a lake, whose curves stay there.
+CREATE TABLE IF NOT EXISTS lake_files (
+    part     INTEGER NOT NULL,      -- means nothing outside this file
+    lake     TEXT NOT NULL,         -- the lake's address; its source
+    points   TEXT NOT NULL,         -- the addresses of the two files
+    features TEXT NOT NULL
+);
+
+-- One row per run whose curves are in a lake.
+CREATE TABLE IF NOT EXISTS lake_runs (
+    run_id TEXT NOT NULL,
+    part   INTEGER NOT NULL,
+    store  TEXT NOT NULL            -- that the run came into the lake from
+);
+
+-- One row per point of a curve. NaN and infinities are kept as such. Where runs have their curves in a lake, an analysis
+-- puts a view in the place of this one that reads them there as well.
+CREATE VIEW IF NOT EXISTS curves AS
 SELECT run_id, metric, step, timestamp, value FROM curve_points JOIN curve_names USING (curve);
 
 -- One row per run and metric: what is needed of a curve without reading it again. Everything but n_points,

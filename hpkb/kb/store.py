@@ -95,6 +95,23 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         _in_transaction.discard(id(connection))
 
 
+@contextmanager
+def in_memory(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yields an empty knowledge base in memory for one thread, as `connect_in_memory` has it."""
+    connection = connect_in_memory(folder)
+    try:
+        connection.execute(_SCHEMA)
+        yield connection
+    finally:
+        connection.close()
+
+
+def connect_in_memory(folder: Path, threads: int = 1) -> duckdb.DuckDBPyConnection:
+    """Returns a database of half a gigabyte; what is more goes to the folder. 0 threads: one a core."""
+    limits = {"memory_limit": "512 MB", "temp_directory": str(folder)}
+    return duckdb.connect(config=_CONFIG | limits | ({"threads": threads} if threads else {}))
+
+
 def complete(connection: duckdb.DuckDBPyConnection) -> None:
     """Adds the tables that a file of this version lacks because it was made before they were thought of."""
     connection.execute(_SCHEMA)

@@ -7,7 +7,8 @@ later may show that earlier ones are two tasks.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -17,8 +18,7 @@ from hpkb.corrections import FILE, Corrections
 from hpkb.kb.grouping import Evidence, group
 from hpkb.kb.same_data import Split
 from hpkb.kb.staging import registered
-from hpkb.sources import Source
-from hpkb.sources.objectives import choose
+from hpkb.sources.objectives import Objective, choose
 from hpkb.vocabulary import words
 
 #: What says of a run which task it is, by the kind of its source.
@@ -138,31 +138,40 @@ _GROUPED_BY = """-- One row per task: what put its runs together.
 SELECT task_id, string_agg(DISTINCT grouped_by, '; ' ORDER BY grouped_by) FROM assigned GROUP BY task_id"""
 
 
+@dataclass(frozen=True)
+class FromStore:
+    """Runs that were read, rows of `sources.RUNS`, with the kind of their store and the objectives that it states."""
+
+    kind: str
+    objectives: Mapping[str, Sequence[Objective]]
+    runs: pa.Table
+
+
 def state(
     connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    runs: pa.Table,
+    read: Sequence[FromStore],
     parameters: pa.Table,
     corrections: Corrections,
 ) -> None:
-    """Notes what the source and the corrections say of the tasks and objectives of the runs that were read.
+    """Notes what the stores and the corrections say of the tasks and objectives of the runs that were read.
 
-    `runs` and `parameters` are rows of `sources.RUNS` and `sources.PARAMETERS`.
+    `parameters` are rows of `sources.PARAMETERS`.
     """
-    is_mlflow = source.kind.startswith("mlflow")
-    said_by = _SAID_BY.get(source.kind, _TAG if is_mlflow else "its source")
-    stated = {"said_by": said_by, "sure": is_mlflow or source.kind in _SAID_BY}
-    objectives = {task: list(map(str, found)) for task, found in source.objectives().items()}
-    with (
-        registered(connection, "staged_runs", runs),
-        registered(
-            connection, "source_objectives", _texts(task=objectives.keys(), objectives=objectives.values())
-        ),
-    ):
-        connection.execute(_STATE, stated | {"objectives_by": _OBJECTIVES_BY.get(source.kind, "the source")})
+    for part in read:
+        _state(connection, part)
     if any(rule.task or rule.objective for rule in corrections.runs):
         with registered(connection, "staged_parameters", parameters):
             _correct(connection, corrections)
+
+
+def _state(connection: duckdb.DuckDBPyConnection, read: FromStore) -> None:
+    is_mlflow = read.kind.startswith("mlflow")
+    said_by = _SAID_BY.get(read.kind, _TAG if is_mlflow else "its source")
+    stated = {"said_by": said_by, "sure": is_mlflow or read.kind in _SAID_BY}
+    objectives = {task: list(map(str, found)) for task, found in read.objectives.items()}
+    table = _texts(task=objectives.keys(), objectives=objectives.values())
+    with registered(connection, "staged_runs", read.runs), registered(connection, "source_objectives", table):
+        connection.execute(_STATE, stated | {"objectives_by": _OBJECTIVES_BY.get(read.kind, "the source")})
 
 
 def _correct(connection: duckdb.DuckDBPyConnection, corrections: Corrections) -> None:

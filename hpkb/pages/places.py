@@ -13,6 +13,7 @@ from hpkb.pages.formats import plain
 from hpkb.pages.parts import Link, Listed, Store
 from hpkb.pages.slugs import anchor, digest, slug
 from hpkb.pages.store import Knowledge, Run, Task
+from hpkb.sources import is_lake
 
 ACROSS = "evidence/index.html"  # the page of evidence of what holds over all tasks
 _NOWHERE = Listed("", -1, None, {})
@@ -105,7 +106,7 @@ def store(source: str) -> Store:
     if scheme in ("sqlite", "") or scheme.startswith("file"):
         kept = path.rstrip("/").rpartition("/")[2]
         cleaned = f"{scheme}:///{kept}" if separator else kept
-    is_store = bool(separator) and not cleaned.endswith((".csv", ".parquet"))
+    is_store = bool(separator) and not is_lake(source) and not cleaned.endswith((".csv", ".parquet"))
     return Store(cleaned, "", f"mlflow ui --backend-store-uri {shlex.quote(cleaned)}" if is_store else "")
 
 

@@ -13,6 +13,7 @@ import duckdb
 
 from hpkb.kb import editions
 from hpkb.kb.editions import Edition
+from hpkb.kb.lake_curves import attach_lakes, stores_of_lakes
 from hpkb.kb.store import has_table
 from hpkb.pages import redacted
 
@@ -193,6 +194,7 @@ def _suggestions(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]
 
 def curves(connection: duckdb.DuckDBPyConnection, run_ids: list[str], metrics: list[str]) -> list[Curve]:
     """Returns the curves of some runs, thinned to what a chart can show."""
+    attach_lakes(connection)
     bound = {"run_ids": run_ids, "metrics": metrics, "limit": CURVE_POINTS}
     points: dict[tuple[str, str], list[tuple[int, float | None]]] = defaultdict(list)
     for run_id, metric, step, value in connection.execute(_CURVES, bound).fetchall():
@@ -205,7 +207,11 @@ def _runs(connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]]) ->
     for run_id, name, text, value in rows:
         shown = redacted.parameter(name, text or "")
         parameters[run_id][name] = Parameter(shown, value if shown == (text or "") else None)
-    return [Run(parameters.get(row[0], {}), *row) for row in connection.execute(_RUNS).fetchall()]
+    rows, stores = connection.execute(_RUNS).fetchall(), stores_of_lakes(connection)
+    return [
+        Run(parameters.get(run_id, {}), run_id, task, stores.get(run_id, source), *others)
+        for run_id, task, source, *others in rows
+    ]
 
 
 def _tasks(connection: duckdb.DuckDBPyConnection, runs: list[Run]) -> tuple[Task, ...]:

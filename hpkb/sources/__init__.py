@@ -99,6 +99,10 @@ def open_source(uri: str) -> Source:
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] == "sqlite":
         return _sqlite_store(_sqlite_path(uri))
+    if is_lake(uri):
+        from hpkb.sources.lake import Lake
+
+        return Lake(uri)
     if scheme in ("", "file") and Path(uri.removeprefix("file://")).suffix in (".db", ".sqlite", ".sqlite3"):
         return _sqlite_store(Path(uri.removeprefix("file://")))
     if scheme in ("", "file") and (journal := _journal(Path(uri.removeprefix("file://")))):
@@ -110,6 +114,13 @@ def open_source(uri: str) -> Source:
     raise SourceError(f"Cannot read runs from '{without_password(uri)}'. {_what_else(Path(uri.removeprefix('file://')))}")
 
 
+def is_lake(uri: str) -> bool:
+    """Returns whether a lake can be at the address: in object storage nothing else is, and a folder says so itself."""
+    if urlsplit(uri).scheme in ("s3", "gs", "wasbs", "abfss", "memory"):
+        return True
+    return urlsplit(uri).scheme in ("", "file") and (Path(uri.removeprefix("file://")) / "_hpkb").is_dir()
+
+
 def _what_else(place: Path) -> str:
     """What to give instead of what is no store."""
     for name in ("mlflow.db", "mlruns"):
@@ -119,6 +130,7 @@ def _what_else(place: Path) -> str:
         return "It is no MLflow store; a table, an Optuna, W&B or TensorBoard folder comes in with: hpkb import"
     return (
         "Give an MLflow or Optuna SQLite store: sqlite:///mlflow.db, the folder of an MLflow file store: mlruns, "
+        "a lake: s3://BUCKET/PREFIX or its folder, "
         "the address of an MLflow server: http://HOST:5000, or its database: postgresql://USER@HOST/DATABASE "
         "or mysql://USER@HOST/DATABASE"
     )

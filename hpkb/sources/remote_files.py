@@ -87,11 +87,13 @@ class RemoteFiles:
         with self._lock:
             key = f"{parts.scheme}://{parts.netloc}"
             if key not in self._systems:
-                self._systems[key] = _file_system(parts)
+                self._systems[key] = file_system(key)
             return self._systems[key]
 
 
-def _file_system(parts: SplitResult) -> Any:
+def file_system(address: str) -> Any:
+    """Returns fsspec's file system for an address; raises SourceError where hpkb or this installation has none."""
+    parts = urlsplit(address)
     scheme = parts.scheme
     if scheme not in _BACKENDS and scheme != _IN_PROCESS:
         raise SourceError(f"hpkb does not read '{scheme}:'")

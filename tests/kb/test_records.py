@@ -39,7 +39,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         source = open_source(uri)
         ingest(connection, source)
         source.close()
-        return with_records(connection, load_sweeps(connection))[0]
+        return with_records(connection, load_sweeps(connection)[0])
 
 
 def numbers(sweep: Sweep) -> list[int]:

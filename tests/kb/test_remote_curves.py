@@ -150,7 +150,7 @@ def test_azure_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     for scheme, host in (("wasbs", "blob"), ("abfss", "dfs")):
         address = f"{scheme}://group@account.{host}.core.windows.net/a/b.parquet"
         parts = remote_files.urlsplit(address)
-        system = remote_files._file_system(parts)
+        system = remote_files.file_system(address)
         assert system.account_name == "account"
         assert system._strip_protocol(remote_files._for_fsspec(address, parts)) == "group/a/b.parquet"
 

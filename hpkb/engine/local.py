@@ -1,0 +1,84 @@
+"""This machine's engine: one process, or as many as asked for, with nothing to install."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from joblib import parallel_config
+
+from hpkb.engine import Engine, Job, in_order
+from hpkb.engine.one_thread import one_thread
+
+_AHEAD = 3  # jobs a process that are begun or done and not yet taken
+
+
+class _Here:
+    """Does one job after the other in this process, whose forests may use several threads."""
+
+    is_remote, parallel = False, 1
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def map(self, function: Callable[..., Any], jobs: Iterable[Job]) -> Iterator[Any]:
+        """Yields `function(*job)` in the order of the jobs."""
+        for job in jobs:
+            with one_thread(), parallel_config("threading", n_jobs=self._threads):
+                result = function(*job)
+            yield result
+
+
+class _Processes:
+    """Does as many jobs at once as there are processes, started when there is a second job."""
+
+    is_remote = False
+
+    def __init__(self, processes: int) -> None:
+        self.parallel = processes
+        self._here = _Here(processes)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, function: Callable[..., Any], jobs: Iterable[Job]) -> Iterator[Any]:
+        """Yields `function(*job)` in the order of the jobs."""
+        waiting = iter(jobs)
+        first = [job for _, job in zip(range(2), waiting, strict=False)]
+        if len(first) < 2:
+            yield from self._here.map(function, first)
+            return
+        pool = self._started()
+        begin = lambda job: pool.submit(_do, function, *job)  # noqa: E731 (a name for what follows, not a function to keep)
+        every = (job for part in (first, waiting) for job in part)
+        yield from in_order(begin, lambda future: future.result(), every, _AHEAD * self.parallel)
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            spawn = multiprocessing.get_context("spawn")  # fork would copy DuckDB's threads half alive
+            self._pool = ProcessPoolExecutor(self.parallel, spawn)
+        return self._pool
+
+    def close(self) -> None:
+        """Ends the processes, without the jobs that nobody waits for any more."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def local_engine(workers: int) -> Iterator[Engine]:
+    """Yields the engine of this machine with that many processes."""
+    if workers <= 1:
+        yield _Here(workers)
+        return
+    processes = _Processes(workers)
+    try:
+        yield processes
+    finally:
+        processes.close()
+
+
+def _do(function: Callable[..., Any], *job: Any) -> Any:
+    with one_thread():
+        return function(*job)

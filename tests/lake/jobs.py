@@ -1,0 +1,36 @@
+"""Jobs for an engine, which finds them by their names."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from hpkb.errors import SourceError
+
+
+def double(number: int) -> int:
+    """A job that takes the longer the earlier it is, so that later ones are done first."""
+    time.sleep(max(0, 5 - number) / 50)
+    return 2 * number
+
+
+def fail(number: int) -> int:
+    """A job that fails, but for the first."""
+    if number:
+        raise SourceError(f"no {number}")
+    return number
+
+
+def told(folder: str, number: int, seconds: float) -> int:
+    """A job that says that it begins before it does what takes time."""
+    Path(folder, f"{number}-{os.getpid()}").touch()
+    time.sleep(seconds)
+    return number
+
+
+def threads() -> set[int]:
+    """The number of threads that the libraries of linear algebra would use."""
+    from threadpoolctl import threadpool_info
+
+    return {library["num_threads"] for library in threadpool_info()}
