@@ -152,7 +152,7 @@ def _written(
     if to_read:
         runs = source.runs(pa.array(to_read, pa.string()))
         jobs = (
-            (place.url, open_source, partition, {run_id: to_read[run_id] for run_id in ids})
+            (place.url, open_source, partition, {run_id: to_read[run_id] for run_id in sorted(ids)})
             for partition, ids in _batches(source.name, runs)
         )
         yield from engine.map(write_batch, jobs)
