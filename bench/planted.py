@@ -68,7 +68,7 @@ class Planted:
     def runs(self, ids: pa.Array) -> pa.Table:
         rows = [
             {"run_id": r.run_id, "experiment": "planted", "run_name": f"run {r.number}", "status": "FINISHED",
-             "started_at": _began(r), "ended_at": _began(r) + STEPS * 50, "task": f"task {r.task:05}", "end_reason": None}
+             "started_at": _began(r), "ended_at": _began(r) + 50 * STEPS, "task": f"task {r.task:05}"}
             for r in self._of(ids)
         ]  # fmt: skip
         return pa.Table.from_pylist(rows, RUNS)
@@ -122,4 +122,6 @@ def _curves(r: Run) -> Iterator[pa.RecordBatch]:
     }
     for metric, value in values.items():
         names = (pa.repeat(pa.scalar(text), STEPS) for text in (r.run_id, metric))
-        yield pa.RecordBatch.from_arrays([*names, pa.array(step), time, pa.array(value.astype(np.float32).astype(float))], schema=CURVES)
+        yield pa.RecordBatch.from_arrays(
+            [*names, pa.array(step), time, pa.array(value.astype(np.float32).astype(float))], schema=CURVES
+        )
