@@ -11,7 +11,10 @@ from hpkb.cli_options import ENGINE, TRACKING, WORKERS, cores, format_option
 
 @click.group()
 def lake() -> None:
-    """Runs as Parquet files, in a folder or in object storage, for `hpkb analyze --tracking-uri LAKE`."""
+    """Keep runs as Parquet files, in a folder or in object storage: `hpkb analyze --tracking-uri LAKE`.
+
+    Example: hpkb lake sync --tracking-uri http://mlflow:5000 s3://runs/lake
+    """
 
 
 @lake.command()
