@@ -7,6 +7,7 @@ done: `CurvesInLake` goes to another machine with its task.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from hpkb.kb.staging import registered
 from hpkb.kb.store import complete, connect_in_memory, has_table
-from hpkb.lake.place import attach
+from hpkb.lake.place import attach, in_lake
 from hpkb.records import Curve
 from hpkb.sources.lake import CurvesThere, Lake
 from hpkb.sweep import FloatArray, IntArray
@@ -79,12 +80,10 @@ class CurvesInLake:
         """Returns metric, place of the run and curve of each."""
         with TemporaryDirectory(prefix="hpkb-curves-") as folder:
             connection = connect_in_memory(Path(folder))
-            try:
+            with closing(connection), in_lake(", ".join(self.lakes)):
                 for lake in self.lakes:
                     attach(connection, lake)
                 return [curve for part in _by_file(self.wanted) for curve in self._of_file(connection, part)]
-            finally:
-                connection.close()
 
     def _of_file(
         self, connection: duckdb.DuckDBPyConnection, wanted: pa.Table

@@ -10,7 +10,7 @@ from hpkb.engine import Engine
 from hpkb.errors import SourceError
 from hpkb.lake.layout import MANIFESTS
 from hpkb.lake.manifest import Manifest, Part, commit, read_manifest
-from hpkb.lake.place import Place, no_lake, place_of
+from hpkb.lake.place import Place, in_lake, no_lake, place_of
 from hpkb.lake.writing import merge
 
 SMALL = 64_000_000  # bytes of a part that it is worth merging, and of what they are merged to
@@ -35,15 +35,15 @@ def compact(url: str, engine: Engine, older_than: float = DAY) -> CompactionRepo
     Raises SourceError where there is no lake.
     """
     place = place_of(url)
-    for _ in range(_TRIES):
-        before = read_manifest(place)
-        if not before.number:
-            raise no_lake(place.url)
-        after = _merged(place, engine, before)
-        if after is not None:
-            return CompactionReport(
-                place.url, len(before.parts), len(after.parts), _delete(place, after, older_than)
-            )
+    with in_lake(place.url):
+        for _ in range(_TRIES):
+            before = read_manifest(place)
+            if not before.number:
+                raise no_lake(place.url)
+            after = _merged(place, engine, before)
+            if after is not None:
+                gone = _delete(place, after, older_than)
+                return CompactionReport(place.url, len(before.parts), len(after.parts), gone)
     raise SourceError(f"The lake '{place.url}' is being changed by many at once. Try again later.")
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -210,6 +210,19 @@ def attach(connection: duckdb.DuckDBPyConnection, url: str) -> None:
     """Lets a connection read the files of a lake by their addresses."""
     if is_remote(url):
         place_of(url).attach(connection)
+
+
+@contextmanager
+def in_lake(url: str) -> Iterator[None]:
+    """Turns what the body finds wrong with the lake's files into a SourceError."""
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.InvalidInputException) as error:
+        reason = " ".join(str(error).split())
+        raise SourceError(
+            f"The lake '{url}' cannot be read or written: {reason}. Analyze again where it was compacted since; where a "
+            "file is lost, delete the lake and make it again: hpkb lake sync"
+        ) from None
 
 
 def no_lake(url: str) -> SourceError:

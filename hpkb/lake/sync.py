@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from hpkb.kb.batches import RUNS_TOGETHER, Opener
 from hpkb.kb.store import in_memory
 from hpkb.lake.layout import month_of
 from hpkb.lake.manifest import Manifest, Origin, Part, Partition, commit, read_manifest
-from hpkb.lake.place import Place, place_of
+from hpkb.lake.place import Place, in_lake, place_of
 from hpkb.lake.writing import Written, merge, write_batch
 from hpkb.sources import Source
 
@@ -81,7 +82,7 @@ def sync(
     known or where there is no run.
     """
     place, source = place_of(url), open_source()
-    try:
+    with closing(source), in_lake(place.url):
         known = source.experiments()
         for experiment in experiments:
             if experiment not in known:
@@ -91,8 +92,6 @@ def sync(
         for _ in range(_TRIES):
             if report := _sync(place, source, open_source, engine, experiments, say):
                 return report
-    finally:
-        source.close()
     raise SourceError(f"The lake '{place.url}' is being changed by many at once. Try again later.")
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from hpkb.kb.staging import registered
 from hpkb.kb.store import connect_in_memory
 from hpkb.lake.manifest import Part, read_manifest
-from hpkb.lake.place import no_lake, place_of
+from hpkb.lake.place import in_lake, no_lake, place_of
 from hpkb.sources import CURVES, FINGERPRINTS, HARDWARE, PARAMETERS, RUNS, SPLITS, TEXT, schema
 from hpkb.sources.objectives import Objective, parse_one
 
@@ -75,7 +75,8 @@ class Lake:
         self._parts = tuple(p for p in self._manifest.parts if not experiments or p.experiment in experiments)
         if self._parts:
             values = {"files": self._files("runs", self._parts)}
-            self._held = self._connection.sql(_HELD, params=values).to_arrow_table()
+            with in_lake(self.name):
+                self._held = self._connection.sql(_HELD, params=values).to_arrow_table()
         return self._held.select(FINGERPRINTS.names)
 
     def runs(self, ids: pa.Array) -> pa.Table:
@@ -162,5 +163,6 @@ class Lake:
         with self._wanted(ids) as parts:
             if not parts:
                 return columns.empty_table()
-            rows = self._connection.sql(query, params={"files": self._files(kind, parts)}).to_arrow_table()
+            with in_lake(self.name):
+                rows = self._connection.sql(query, params={"files": self._files(kind, parts)}).to_arrow_table()
             return rows.select(columns.names).cast(columns) if columns.names else rows
