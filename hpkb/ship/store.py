@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from hpkb.curve_file import SCATTER
-from hpkb.errors import HpkbError, TrackingError
-from hpkb.ship.address import without_credentials, without_password
+from hpkb.errors import HpkbError, StoreInTroubleError, TrackingError
+from hpkb.ship.address import is_server, without_credentials, without_password
 from hpkb.ship.client import (
     Dataset,
     DatasetInput,
@@ -29,6 +29,7 @@ from hpkb.ship.client import (
     RunTag,
 )
 from hpkb.ship.keys import same_value
+from hpkb.ship.pace import Pace, paced
 from hpkb.ship.schema import artifact_location, ensure_store
 
 MAX_METRICS = 1000  # MLflow's limits for one request
@@ -72,12 +73,12 @@ class Recorded:
 class Store:
     """A connection to one MLflow store; raises TrackingError where it is away or cannot be used."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, pace: Pace | None = None) -> None:
         self.uri = uri
         self.answered = time.monotonic()  # when the store last did what it was asked
         with self._reported("open"):
             ensure_store(uri)
-            self._client = MlflowClient(uri)
+            self._client = paced(MlflowClient(uri), pace) if pace and is_server(uri) else MlflowClient(uri)
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of that name, which is made where there is none."""
@@ -231,7 +232,16 @@ class Store:
         except HpkbError:
             raise
         except Exception as error:
-            raise TrackingError(f"The store {without_password(self.uri)} did not {doing}: {_reason(error)}.") from error
+            kind = StoreInTroubleError if _in_trouble(error) else TrackingError
+            raise kind(f"The store {without_password(self.uri)} did not {doing}: {_reason(error)}.") from error
+
+
+def _in_trouble(error: Exception) -> bool:
+    """Whether the store would fail at anything else as well: nobody answers, or it says 429 or 5xx."""
+    if not isinstance(error, MlflowException):
+        return isinstance(error, OSError)
+    status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    return status == 429 or status >= 500
 
 
 def _reason(error: BaseException) -> str:
