@@ -38,6 +38,10 @@ class Place:
         command = ["log", "--full-metrics", "--run-name", name, *options, "--", sys.executable, "-c", code]
         return self.start(*command, *arguments)
 
+    def plain(self, code: str, *arguments: object) -> subprocess.Popen[str]:
+        """The same Python job without hpkb."""
+        return self._start([sys.executable, "-c", code, *arguments])
+
     def count(
         self, name: str, pause: float, steps: int = 10_000_000, until: object = "", options: Iterable[str] = ()
     ) -> tuple[subprocess.Popen[str], Witness]:

@@ -14,17 +14,18 @@ from tests.faults.place import wait_for
 
 
 class Server:
-    """`mlflow server` with one worker in front of a store. It may be killed and started again."""
+    """`mlflow server` in front of a store. It may be killed and started again."""
 
-    def __init__(self, uri: str, folder: Path, port: int) -> None:
+    def __init__(self, uri: str, folder: Path, port: int, workers: int = 1) -> None:
         self.port, self.address = port, f"http://127.0.0.1:{port}"
+        self._workers = str(workers)
         self._uri, self._folder = uri, folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
         command = [
-            sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1",
+            sys.executable, "-m", "mlflow", "server", "--workers", self._workers, "--host", "127.0.0.1",
             "--port", str(self.port), "--backend-store-uri", self._uri,
             "--artifacts-destination", str(self._folder / "artifacts"),
         ]  # fmt: skip
