@@ -6,13 +6,10 @@ Slurm's does. All nodes are this machine, and so share its disk.
 
 from __future__ import annotations
 
-import os
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.clusters.machine import ROOT, Machine
 
 _SRUN = """
 import os, signal, subprocess, sys
@@ -39,23 +36,13 @@ else:
 
 
 class Slurm:
-    """A folder of commands, a shared disk, and the disks of nodes."""
+    """A cluster: its shared disk is `scratch`, and `log` has what was asked of `scontrol`."""
 
-    def __init__(self, folder: Path, tracking_uri: str, **environment: str) -> None:
-        self.scratch, self.log = folder / "scratch", folder / "scontrol.log"
-        self._folder, self._commands = folder, folder / "bin"
-        for made in (self.scratch, self._commands):
-            made.mkdir(parents=True)
-        for name, code in {"srun": _SRUN, "scontrol": _SCONTROL}.items():
-            self._command(name, ["-c", code])
-        self._command("hpkb", ["-m", "hpkb"])
-        self._command("python", [])
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "HPKB_", "SLURM_"))}
-        self.environment = inherited | {
-            "PATH": f"{self._commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "SCRATCH": str(self.scratch),
-            "SCONTROL_LOG": str(self.log), "MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true",
-            "HPKB_LINGER": "1", "OMP_NUM_THREADS": "1", **environment,
-        }  # fmt: skip
+    def __init__(self, folder: Path, tracking_uri: str) -> None:
+        self.scratch, self.log, self._folder = folder / "scratch", folder / "scontrol.log", folder
+        self._machine = Machine(folder, tracking_uri, SCRATCH=str(self.scratch), SCONTROL_LOG=str(self.log))
+        self._machine.add("srun", "-c", _SRUN)
+        self._machine.add("scontrol", "-c", _SCONTROL)
 
     def submit(self, script: str, *arguments: str, node: str = "node-a", **own: str) -> subprocess.Popen[str]:
         """Starts a batch script of the examples as job 4711, on a node with a disk of its own."""
@@ -63,18 +50,12 @@ class Slurm:
         disk.mkdir(exist_ok=True)
         told = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "node-[1-2]",
                 "TMPDIR": str(disk), **own}  # fmt: skip
-        return subprocess.Popen(
-            ["bash", str(ROOT / "examples" / "clusters" / script), *arguments], cwd=ROOT, text=True,
-            env=self.environment | told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+        return self._machine.start(["bash", str(ROOT / "examples" / "clusters" / script), *arguments], **told)
 
     def hpkb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`hpkb ARGUMENTS` on another machine, one that sees the shared disk."""
-        command = [str(self._commands / "hpkb"), *arguments]
-        own = {"HPKB_SPOOL": str(self._folder / "login" / "spool")}
-        return subprocess.run(command, env=self.environment | own, capture_output=True, text=True, timeout=100)
+        return self._machine.run(["hpkb", *arguments])
 
-    def _command(self, name: str, arguments: list[str]) -> None:
-        file = self._commands / name
-        file.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, *arguments])} "$@"\n')
-        file.chmod(0o755)
+    def kill_everything(self) -> None:
+        """Ends every process that a job has left, as Slurm does."""
+        self._machine.kill_everything()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,6 @@ from tests.postgres import free_port
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 STEPS = 20  # of an epoch
-Submit = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -31,24 +28,11 @@ def store(empty_store: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def slurm(store: str, tmp_path: Path) -> Slurm:
-    return Slurm(tmp_path / "cluster", store)
-
-
-@pytest.fixture
-def submit(slurm: Slurm) -> Iterator[Submit]:
-    """Starts batch scripts, and ends what a test leaves of them."""
-    jobs: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str, **own: str) -> subprocess.Popen[str]:
-        jobs.append(slurm.submit(*arguments, **own))
-        return jobs[-1]
-
-    yield start
-    for job in jobs:
-        with suppress(ProcessLookupError):
-            os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
+def slurm(store: str, tmp_path: Path) -> Iterator[Slurm]:
+    """A cluster whose jobs log into the store; what they leave behind is ended after the test."""
+    cluster = Slurm(tmp_path / "cluster", store)
+    yield cluster
+    cluster.kill_everything()
 
 
 def params(truth: Truth) -> dict[str, str]:
@@ -61,8 +45,8 @@ def left(slurm: Slurm) -> list[str]:
     return sorted(file.name for file in (slurm.scratch / "hpkb").iterdir() if not file.name.endswith(".pt"))
 
 
-def test_one_node(slurm: Slurm, submit: Submit, store: str) -> None:
-    job = submit("single.sbatch", "--lr", "0.125", "--epochs", "3")
+def test_one_node(slurm: Slurm, store: str) -> None:
+    job = slurm.submit("single.sbatch", "--lr", "0.125", "--epochs", "3")
     out, errors = job.communicate(timeout=150)
     assert job.returncode == 0, errors
     assert out.count("val_loss=") == 3
@@ -74,9 +58,9 @@ def test_one_node(slurm: Slurm, submit: Submit, store: str) -> None:
 
 
 def test_a_job_that_is_queued_again_goes_on_in_its_run_on_another_node(
-    slurm: Slurm, submit: Submit, store: str
+    slurm: Slurm, store: str
 ) -> None:
-    first = submit("single.sbatch", "--epochs", "100000")
+    first = slurm.submit("single.sbatch", "--epochs", "100000")
     wait_for((slurm.scratch / "hpkb" / "4711.pt").exists, 100)
     first.send_signal(signal.SIGUSR1)
     out, errors = first.communicate(timeout=100)
@@ -86,7 +70,7 @@ def test_a_job_that_is_queued_again_goes_on_in_its_run_on_another_node(
     done = int(re.findall(r"epoch=(\d+)", out)[-1])
     # The command has to be the same; the script ends where the file says so.
     checkpoint_says_all_done(slurm.scratch / "hpkb" / "4711.pt", 99_998)
-    second = submit("single.sbatch", "--epochs", "100000", node="node-b", SLURM_RESTART_COUNT="1")
+    second = slurm.submit("single.sbatch", "--epochs", "100000", node="node-b", SLURM_RESTART_COUNT="1")
     out, errors = second.communicate(timeout=150)
     assert second.returncode == 0, errors
     [run] = Truth(store).runs().values()
@@ -107,10 +91,10 @@ def checkpoint_says_all_done(file: Path, epoch: int) -> None:
 
 
 def test_what_a_store_that_is_away_does_not_get_is_on_the_shared_disk(
-    slurm: Slurm, submit: Submit, store: str
+    slurm: Slurm, store: str
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    job = submit("single.sbatch", "--epochs", "2", MLFLOW_TRACKING_URI=away)
+    job = slurm.submit("single.sbatch", "--epochs", "2", MLFLOW_TRACKING_URI=away)
     _, errors = job.communicate(timeout=200)
     assert job.returncode == 0, errors
     assert "still spooled" in errors
@@ -121,8 +105,8 @@ def test_what_a_store_that_is_away_does_not_get_is_on_the_shared_disk(
     assert (run.status, len(run.points)) == ("FINISHED", 2 * STEPS)
 
 
-def test_two_nodes_are_one_run(slurm: Slurm, submit: Submit, store: str) -> None:
-    job = submit("multi.sbatch", "--lr", "0.25", "--epochs", "2", SLURM_NNODES="2", SLURM_JOB_ID=str(free_port()))
+def test_two_nodes_are_one_run(slurm: Slurm, store: str) -> None:
+    job = slurm.submit("multi.sbatch", "--lr", "0.25", "--epochs", "2", SLURM_NNODES="2", SLURM_JOB_ID=str(free_port()))
     out, errors = job.communicate(timeout=200)
     assert job.returncode == 0, errors
     assert out.count("val_loss=") == 2

@@ -95,7 +95,7 @@ class Place:
         )  # fmt: skip
 
     def _processes(self) -> list[tuple[int, list[str]]]:
-        return [(pid, command) for pid, command in processes() if _has_in_environment(pid, f"HPKB_SPOOL={self.spool}")]
+        return [(pid, command) for pid, command in processes() if has_in_environment(pid, f"HPKB_SPOOL={self.spool}")]
 
 
 def processes() -> Iterable[tuple[int, list[str]]]:
@@ -125,7 +125,8 @@ def wait_for(happened: Callable[[], object], seconds: float = PATIENCE, pause: f
         time.sleep(pause)
 
 
-def _has_in_environment(pid: int, entry: str) -> bool:
+def has_in_environment(pid: int, entry: str) -> bool:
+    """Whether the process has that entry, NAME=VALUE, in its environment."""
     try:
         return entry.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
