@@ -61,15 +61,14 @@ def train(config):
 def main():
     args = parse_arguments()
     given = {name: os.environ[name] for name in OF_HPKB if name in os.environ}
-    ray.init(runtime_env={"env_vars": given}, log_to_driver=False)
+    ray.init(runtime_env={"env_vars": given})
     trainer = ray.train.torch.TorchTrainer(
         train,
         train_loop_config={name: getattr(args, name) for name in ("lr", "batch_size", "epochs", "seed")},
         scaling_config=ScalingConfig(num_workers=args.workers, use_gpu=torch.cuda.is_available()),
         run_config=RunConfig(storage_path=args.storage),
     )
-    result = trainer.fit()
-    print(f"val_loss={result.metrics['val_loss']:.4f}")
+    trainer.fit()
 
 
 if __name__ == "__main__":
