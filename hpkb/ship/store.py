@@ -121,13 +121,10 @@ class Store:
         """Records params, tags and points in requests of the size that MLflow takes. Keys must be encoded already."""
         if params:
             self._log_params(run_id, params)
-        with self._reported("take tags"):
-            for some in _requests(tags.items(), MAX_TAGS, lambda item: _size(*item)):
-                self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in some])
-        with self._reported("take metrics"):
-            for batch in _requests(points, MAX_METRICS, lambda point: _size(point.key, "")):
+        for some, batch in _tags_and_points(tags, points):
+            with self._reported("take metrics" if batch else "take tags"):
                 metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in batch]
-                self._client.log_batch(run_id, metrics=metrics)
+                self._client.log_batch(run_id, metrics, tags=[RunTag(key, value) for key, value in some])
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         try:
@@ -279,6 +276,18 @@ def _input(split: Split) -> DatasetInput:
 
 def _size(key: str, value: str) -> int:
     return len(ascii(key)) + len(ascii(value)) + 100
+
+
+def _tags_and_points(
+    tags: Mapping[str, str], points: Sequence[Point]
+) -> list[tuple[list[tuple[str, str]], list[Point]]]:
+    """The requests for them: one where both are few, as they mostly are, else first the tags, then the points."""
+    parts = list(_requests(tags.items(), MAX_TAGS, lambda item: _size(*item)))
+    batches = list(_requests(points, MAX_METRICS, lambda point: _size(point.key, "")))
+    size = sum(_size(*tag) for tag in tags.items()) + sum(_size(point.key, "") for point in points)
+    if len(parts) == len(batches) == 1 and len(tags) + len(points) <= MAX_METRICS and size <= MAX_BYTES:
+        return [(parts[0], batches[0])]
+    return [(part, []) for part in parts] + [([], batch) for batch in batches]
 
 
 def _requests(items: Iterable[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
