@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,17 @@ def test_the_versions_are_those_that_the_tests_run_with() -> None:
     installed = re.findall(r'([\w-]+)(?:\[binary\])?==([\w.]+)', (DEPLOY / "Dockerfile").read_text())
     assert {name: pinned[name] for name, _ in installed} == dict(installed)
     assert {services()[name]["image"] for name in ("mlflow", "bucket")} == {f"hpkb-mlflow:{pinned['mlflow']}"}
+
+
+def test_the_documentation_starts_the_server_with_the_same_options() -> None:
+    told = (ROOT / "docs" / "clusters.md").read_text().replace("\\\n", " ")
+    [line] = [line for line in told.splitlines() if line.startswith("mlflow server")]
+    plain, composed = shlex.split(line), services()["mlflow"]["command"]
+    assert [part for part in plain if part.startswith("--")] == [part for part in composed if part.startswith("--")]
+    assert plain[-1] == composed[-1]
+    pinned = re.search(r"pip install (mlflow==\S+)", told)
+    assert pinned is not None
+    assert pinned[1] in (DEPLOY / "Dockerfile").read_text()
 
 
 @pytest.fixture
