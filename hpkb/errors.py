@@ -26,3 +26,7 @@ class KnowledgeBaseError(HpkbError):
 
 class TrackingError(HpkbError):
     """The MLflow store did not take what was sent; the records are still in the spool."""
+
+
+class StoreInTroubleError(TrackingError):
+    """The store does not answer at all, or says that it is in trouble or asked too much: so it is for every run."""

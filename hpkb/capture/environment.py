@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .process import is_ray_worker
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Mapping
@@ -42,7 +44,8 @@ def of_process(torch: Any) -> dict[str, str]:
     found = {"hpkb.env.python": ".".join(map(str, sys.version_info[:3])), "hpkb.env.torch": str(torch.__version__)}
     found.update(_versions())
     found.update(of_scheduler(os.environ))
-    found.update(entry())
+    if not is_ray_worker():  # Ray's own script and arguments, which say nothing of the training
+        found.update(entry())
     for name, read in _flags(torch).items():
         try:
             found[f"hpkb.env.{name}"] = _word(read())

@@ -40,6 +40,8 @@ _WATCHED = {  # modules and what hooks them: a function of a module here
     "accelerate.accelerator": "loggers_trainers.watch_accelerate",
     "transformers.trainer": "loggers_trainers.watch_trainer",
     "transformers.trainer_callback": "outcome.watch_trainer_end",
+    "ray.train._internal.session": "loggers_ray.watch_report",
+    "ray.train.v2.api.train_fn_utils": "loggers_ray.watch_report",
     "safetensors.torch": "checkpoints.watch_safetensors",
     "sklearn.model_selection": "splitting.watch_sklearn",
 }

@@ -46,6 +46,11 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(path) if uri.startswith(_SQLITE) and path not in ("", ":memory:") else None
 
 
+def is_server(uri: str) -> bool:
+    """Whether the store is asked over HTTP."""
+    return uri.startswith(("http://", "https://", "databricks"))
+
+
 def without_password(uri: str) -> str:
     """The URI without the password in it: what may be written to a file, a log or a message."""
     parts = urlsplit(uri)

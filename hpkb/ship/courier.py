@@ -11,6 +11,7 @@ from hpkb.errors import TrackingError
 from hpkb.ship.rundir import RunDir
 
 if TYPE_CHECKING:
+    from hpkb.ship.pace import Pace
     from hpkb.ship.shipper import Shipper
 
 _FIRST_PAUSE = 0.5  # seconds after the first failure; doubled with each further one
@@ -62,10 +63,13 @@ class Courier:
         return True
 
 
-def open_shipper(tracking_uri: str) -> Shipper:
-    """The shipper of a store, which is made where there is none; raises TrackingError. Imports MLflow."""
+def open_shipper(tracking_uri: str, pace: Pace | None = None) -> Shipper:
+    """The shipper of a store, which is made where there is none; raises TrackingError. Imports MLflow.
+
+    A server is asked no faster than `pace` allows.
+    """
     try:
         from hpkb.ship.shipper import Shipper
     except ImportError as error:
         raise TrackingError(f"MLflow cannot be imported ({error}). Try: pip install mlflow-skinny") from error
-    return Shipper(tracking_uri)
+    return Shipper(tracking_uri, pace)

@@ -37,7 +37,9 @@ _SHIPPERS = ".shippers"
 _STARTING = 60.0  # seconds that a service may take to import MLflow and to open its store
 _CREDENTIALS = ("MLFLOW_", "AWS_", "GOOGLE_APPLICATION_", "AZURE_")
 _LONGEST = 60.0  # seconds that a job waits for a store that takes its run slowly
-_PAUSE = 0.02  # seconds between two looks of a job that waits
+_PAUSE = 0.02  # seconds between the first two looks of a job that waits
+_LONGEST_PAUSE = 0.5
+_SHARE = 0.1  # of the time waited, which the next pause takes: hundreds of jobs wait at a time and share the processors
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def await_delivery(run: RunDir, tracking_uri: str, patience: float) -> bool:
         late = now - ended > _LONGEST and not state(folder).opening
         if refused or late or silence(folder, ended, now) > patience or not run.path.is_dir():
             return run.finished
-        time.sleep(_PAUSE)
+        time.sleep(min(max(_PAUSE, _SHARE * (now - ended)), _LONGEST_PAUSE))
         now = time.time()
         if now - checked > 0.5:
             checked, folder = now, ensure(tracking_uri, run.path.parent)

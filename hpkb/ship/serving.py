@@ -11,11 +11,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpkb.errors import SourceError, TrackingError
+from hpkb.errors import SourceError, StoreInTroubleError, TrackingError
 from hpkb.ship.address import without_password
 from hpkb.ship.courier import Courier, open_shipper
 from hpkb.ship.liveness import job_alive
 from hpkb.ship.lock import held
+from hpkb.ship.pace import Pace
 from hpkb.ship.room import make_room
 from hpkb.ship.rundir import SETTINGS, SUPERVISOR, RunDir
 from hpkb.ship.service import State, save, woken_at
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 LINGER = 120.0  # seconds that a service stays after its last run; HPKB_LINGER sets another number
 _PROBE = 1.0  # seconds in which whoever only looks whether a service runs has let go of its lock
 _TICK = 0.05  # seconds between two looks at the spool
-_PERIOD = 0.5  # seconds between two shipments of a run that goes on
+_PERIOD = 0.5  # seconds between two shipments of a run that goes on, where there are few
+_ROUND = 0.5  # seconds after which the runs whose jobs go on wait for those whose jobs have ended
 _RESCAN = 5.0  # seconds between two looks for runs whose job died
 _GIVES_UP = 86_400.0  # seconds without an answer after which a service leaves its runs to others
 _TIDIES = 60.0  # seconds between two looks for what may go from the spool
@@ -43,6 +45,7 @@ class _Service:
     def __init__(self, tracking_uri: str, root: Path, folder: Path) -> None:
         self._uri, self._address = tracking_uri, without_password(tracking_uri)
         self._root, self._folder = root, folder
+        self._pace = Pace()
         self._shipper: Shipper | None = None
         self._charges: dict[Path, _Charge] = {}
         self._passed_over: set[Path] = set()  # since the last rescan
@@ -61,11 +64,8 @@ class _Service:
             self._look_for_runs()
             if (woken := woken_at(self._folder)) != self._woken:
                 self._woken = woken
-                for charge in self._charges.values():
-                    charge.retry()
-            for path in [path for path, charge in self._charges.items() if charge.attend()]:
-                del self._charges[path]
-            self._tell()
+                self._retry()
+            self._attend()
             if time.monotonic() - self._tidied >= _TIDIES:
                 self._tidied = time.monotonic()
                 make_room(self._root)
@@ -77,10 +77,28 @@ class _Service:
                 return
             time.sleep(_TICK)
 
+    def _retry(self) -> None:
+        """Makes the next attempt at each run at once."""
+        self._pace.well()
+        for charge in self._charges.values():
+            charge.retry()
+
+    def _attend(self) -> None:
+        """Does what is due: for all runs whose jobs have ended, and for a moment for the others."""
+        begun = time.monotonic()
+        in_turn = sorted(self._charges.items(), key=lambda one: one[1].turn())
+        running = sum(not charge.over for _, charge in in_turn)
+        for path, charge in in_turn:
+            if not charge.over and time.monotonic() - begun > _ROUND:
+                break
+            if charge.attend(self._pace.period(running, _PERIOD)):
+                del self._charges[path]
+            self._tell()  # a round over hundreds of runs takes longer than a job waits for a word of the store
+
     def _opened(self) -> Shipper:
         """The shipper that all runs share; raises TrackingError where the store cannot be opened."""
         if self._shipper is None:
-            self._shipper = open_shipper(self._uri)
+            self._shipper = open_shipper(self._uri, self._pace)
             gc.freeze()  # MLflow brings 300,000 objects, and to look through them again and again costs a fifth of all
         return self._shipper
 
@@ -109,7 +127,7 @@ class _Service:
         mine = run.settings.service == self._folder.name
         if run.settings.tracking_uri != self._address or not (mine or not job_alive(run)):
             return False
-        self._charges[path] = _Charge(run, Courier(run, self._opened), self._forget)
+        self._charges[path] = _Charge(run, Courier(run, self._opened), self._pace, self._forget)
         return True
 
     def _forget(self, run: RunDir) -> None:
@@ -143,32 +161,46 @@ class _Service:
 class _Charge:
     """One run that the service ships. It holds the run's lock, except while it waits for a store that has failed."""
 
-    def __init__(self, run: RunDir, courier: Courier, forget: Callable[[RunDir], None]) -> None:
-        self._run, self._courier, self._forget = run, courier, forget
+    def __init__(self, run: RunDir, courier: Courier, pace: Pace, forget: Callable[[RunDir], None]) -> None:
+        self.over = False  # nothing will be added any more: the supervisor said so, or all who could are gone
+        self._run, self._courier, self._pace, self._forget = run, courier, pace, forget
         self._lock: ExitStack | None = None
         self._due = 0.0
         self._size = -1
-        self._ended = False
         self._checked = time.monotonic()
 
-    def attend(self) -> bool:
-        """Does what is due for the run; returns whether it needs no more attention."""
-        over = self._over()
-        if self._courier.resting or (not over and time.monotonic() < self._due):
+    def turn(self) -> tuple[bool, float]:
+        """What the runs are sorted by: those that are over come first, then those that have waited longest."""
+        self._look()
+        return not self.over, self._due
+
+    def attend(self, period: float) -> bool:
+        """Does what is due for the run, each `period` of seconds; returns whether it needs no more attention."""
+        waits = not self.over and time.monotonic() < self._due
+        if waits or self._courier.resting or self._pace.resting:
             return False
         if not self._hold():
             return not self._run.path.is_dir()
-        if over:
+        done = False
+        if self.over:
             done = not self._run.to_ship() or self._courier.deliver()
         else:
-            done = False
             self._courier.ship()
-            self._due = time.monotonic() + _PERIOD
-        failed = self._courier.error
-        self._run.note_failure(str(failed) if failed else None)
+            self._due = time.monotonic() + period
+        failed = self._note()
         if done or failed:
             self._let_go()
         return done or not self._run.path.is_dir()
+
+    def _note(self) -> TrackingError | None:
+        """Why the attempt has failed, None where it has not; all are told who need to know."""
+        failed = self._courier.error
+        self._run.note_failure(str(failed) if failed else None)
+        if isinstance(failed, StoreInTroubleError):
+            self._pace.trouble()
+        elif not failed:
+            self._pace.well()
+        return failed
 
     def _hold(self) -> bool:
         """Whether this process alone ships the run now."""
@@ -192,17 +224,16 @@ class _Charge:
         self._due = 0.0
         self._courier.retry()
 
-    def _over(self) -> bool:
-        """Whether nothing will be added any more: the supervisor said so, or all who could are gone."""
-        if self._ended:
-            return True
+    def _look(self) -> None:
+        """Looks whether the job has ended."""
+        if self.over:
+            return
         size = _size(self._run.path / SUPERVISOR)
         if size != self._size:
-            self._size, self._ended = size, self._run.ended()
-        if not self._ended and time.monotonic() - self._checked > _RESCAN:
+            self._size, self.over = size, self._run.ended()
+        if not self.over and time.monotonic() - self._checked > _RESCAN:
             self._checked = time.monotonic()
-            self._ended = not job_alive(self._run)
-        return self._ended
+            self.over = not job_alive(self._run)
 
 
 def _size(file: Path) -> int:

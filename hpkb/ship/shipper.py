@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpkb.ship.pace import Pace
 from hpkb.ship.rundir import RunDir
 from hpkb.ship.shipment import Shipment
 from hpkb.ship.store import Store
@@ -15,8 +16,8 @@ class Shipper:
     After a TrackingError the same call may be repeated: nothing is lost, and nothing is sent twice to any effect.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
-        self._store = Store(tracking_uri)
+    def __init__(self, tracking_uri: str, pace: Pace | None = None) -> None:
+        self._store = Store(tracking_uri, pace)
         self._shipments: dict[Path, Shipment] = {}
 
     def ship(self, run: RunDir) -> int:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from hpkb.curve_file import SCATTER
-from hpkb.errors import HpkbError, TrackingError
-from hpkb.ship.address import without_credentials, without_password
+from hpkb.errors import HpkbError, StoreInTroubleError, TrackingError
+from hpkb.ship.address import is_server, without_credentials, without_password
 from hpkb.ship.client import (
     Dataset,
     DatasetInput,
@@ -29,6 +29,7 @@ from hpkb.ship.client import (
     RunTag,
 )
 from hpkb.ship.keys import same_value
+from hpkb.ship.pace import Pace, paced
 from hpkb.ship.schema import artifact_location, ensure_store
 
 MAX_METRICS = 1000  # MLflow's limits for one request
@@ -72,12 +73,12 @@ class Recorded:
 class Store:
     """A connection to one MLflow store; raises TrackingError where it is away or cannot be used."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, pace: Pace | None = None) -> None:
         self.uri = uri
         self.answered = time.monotonic()  # when the store last did what it was asked
         with self._reported("open"):
             ensure_store(uri)
-            self._client = MlflowClient(uri)
+            self._client = paced(MlflowClient(uri), pace) if pace and is_server(uri) else MlflowClient(uri)
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of that name, which is made where there is none."""
@@ -120,13 +121,10 @@ class Store:
         """Records params, tags and points in requests of the size that MLflow takes. Keys must be encoded already."""
         if params:
             self._log_params(run_id, params)
-        with self._reported("take tags"):
-            for some in _requests(tags.items(), MAX_TAGS, lambda item: _size(*item)):
-                self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in some])
-        with self._reported("take metrics"):
-            for batch in _requests(points, MAX_METRICS, lambda point: _size(point.key, "")):
+        for some, batch in _tags_and_points(tags, points):
+            with self._reported("take metrics" if batch else "take tags"):
                 metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in batch]
-                self._client.log_batch(run_id, metrics=metrics)
+                self._client.log_batch(run_id, metrics, tags=[RunTag(key, value) for key, value in some])
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         try:
@@ -231,7 +229,16 @@ class Store:
         except HpkbError:
             raise
         except Exception as error:
-            raise TrackingError(f"The store {without_password(self.uri)} did not {doing}: {_reason(error)}.") from error
+            kind = StoreInTroubleError if _in_trouble(error) else TrackingError
+            raise kind(f"The store {without_password(self.uri)} did not {doing}: {_reason(error)}.") from error
+
+
+def _in_trouble(error: Exception) -> bool:
+    """Whether the store would fail at anything else as well: nobody answers, or it says 429 or 5xx."""
+    if not isinstance(error, MlflowException):
+        return isinstance(error, OSError)
+    status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    return status == 429 or status >= 500
 
 
 def _reason(error: BaseException) -> str:
@@ -269,6 +276,18 @@ def _input(split: Split) -> DatasetInput:
 
 def _size(key: str, value: str) -> int:
     return len(ascii(key)) + len(ascii(value)) + 100
+
+
+def _tags_and_points(
+    tags: Mapping[str, str], points: Sequence[Point]
+) -> list[tuple[list[tuple[str, str]], list[Point]]]:
+    """The requests for them: one where both are few, as they mostly are, else first the tags, then the points."""
+    parts = list(_requests(tags.items(), MAX_TAGS, lambda item: _size(*item)))
+    batches = list(_requests(points, MAX_METRICS, lambda point: _size(point.key, "")))
+    size = sum(_size(*tag) for tag in tags.items()) + sum(_size(point.key, "") for point in points)
+    if len(parts) == len(batches) == 1 and len(tags) + len(points) <= MAX_METRICS and size <= MAX_BYTES:
+        return [(parts[0], batches[0])]
+    return [(part, []) for part in parts] + [([], batch) for batch in batches]
 
 
 def _requests(items: Iterable[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:

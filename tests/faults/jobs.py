@@ -51,6 +51,29 @@ with open(file, "w") as out:
     json.dump({**told, "waited": waited}, out)
 """
 
+#: COUNTING, with two more metrics of each step, once the file `go` is there: the job is ready long before it trains.
+#: Beside its witness it tells of the loop: its seconds, those of the processor, and the longest call of `log`.
+TOGETHER = """
+import json, os, struct, sys, time
+import hpkb
+file, go, pause, steps = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+witness = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+pack, longest = struct.Struct("<q").pack, 0.0
+os.write(witness, pack(os.getpid()))
+while not os.path.exists(go):
+    time.sleep(0.2)
+processor, began = time.process_time(), time.perf_counter()
+for step in range(1, steps + 1):
+    asked = time.perf_counter()
+    hpkb.log({"train_loss": step / 2, "learning_rate": 0.1, "grad_norm": 1 / step}, step)
+    longest = max(longest, time.perf_counter() - asked)
+    os.write(witness, pack(step))
+    time.sleep(pause)
+told = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor, "longest": longest}
+with open(file + ".told", "w") as out:
+    json.dump(told, out)
+"""
+
 _STEP = struct.Struct("<q")
 
 

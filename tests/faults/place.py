@@ -38,6 +38,10 @@ class Place:
         command = ["log", "--full-metrics", "--run-name", name, *options, "--", sys.executable, "-c", code]
         return self.start(*command, *arguments)
 
+    def plain(self, code: str, *arguments: object) -> subprocess.Popen[str]:
+        """The same Python job without hpkb."""
+        return self._start([sys.executable, "-c", code, *arguments])
+
     def count(
         self, name: str, pause: float, steps: int = 10_000_000, until: object = "", options: Iterable[str] = ()
     ) -> tuple[subprocess.Popen[str], Witness]:
@@ -91,7 +95,7 @@ class Place:
         )  # fmt: skip
 
     def _processes(self) -> list[tuple[int, list[str]]]:
-        return [(pid, command) for pid, command in processes() if _has_in_environment(pid, f"HPKB_SPOOL={self.spool}")]
+        return [(pid, command) for pid, command in processes() if has_in_environment(pid, f"HPKB_SPOOL={self.spool}")]
 
 
 def processes() -> Iterable[tuple[int, list[str]]]:
@@ -121,7 +125,8 @@ def wait_for(happened: Callable[[], object], seconds: float = PATIENCE, pause: f
         time.sleep(pause)
 
 
-def _has_in_environment(pid: int, entry: str) -> bool:
+def has_in_environment(pid: int, entry: str) -> bool:
+    """Whether the process has that entry, NAME=VALUE, in its environment."""
     try:
         return entry.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

@@ -32,6 +32,7 @@ class Proxy:
     def __init__(self, port: int, target: int, mode: str = "pass", demand: Demand | None = None) -> None:
         self.port, self.target, self.mode, self.demand = port, target, mode, demand
         self.requests: Counter[str] = Counter()  # by mode
+        self.arrivals: list[tuple[float, str]] = []  # of each request: when, by the monotonic clock, and what it asks
         self._answered: Counter[tuple[str, str, bytes]] = Counter()
         self._counting = threading.Lock()
         self.certificate: Path | None = None
@@ -98,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         if proxy.closed:
             return self._drop()
         proxy.requests[mode] += 1
+        proxy.arrivals.append((time.monotonic(), f"{self.command} {self.path.partition('?')[0]}"))
         if proxy.demand and not proxy.demand(self.headers.get("Authorization")):
             return self._answer(401, b'{"error_code": "UNAUTHENTICATED", "message": "Say who you are."}')
         if mode.isdigit():
