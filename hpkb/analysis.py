@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import parallel_config
@@ -19,6 +19,9 @@ from hpkb.recommend.defaults import recommend
 from hpkb.recommend.evidence import with_evidence
 from hpkb.stats.correction import benjamini_yekutieli
 from hpkb.sweep import Sweep
+
+if TYPE_CHECKING:
+    from hpkb.kb.mined import Memory
 
 LEVEL = 0.05  # the false discovery rate of a whole report
 LIST_LENGTH = 4
@@ -40,31 +43,40 @@ def mine(
     seed: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> Mined:
     """Returns what all miners (or the named ones) find in the sweeps, corrected together, and the defaults.
 
-    Tasks are shared out over `workers` processes; the result does not depend on how many there are.
+    Tasks are shared out over `workers` processes; the result does not depend on how many there are, nor on what of it
+    is in the memory of an earlier analysis.
     """
     say = progress or (lambda _: None)
     chosen = [name for name in hpkb.miners.names() if not miners or name in miners]
     for name in miners:
         hpkb.miners.load(name)
     ordered = sorted(sweeps, key=lambda s: s.task)
-    with _processes(min(workers, len(ordered)), workers) as spread:
+    known = memory.findings() if memory else {}
+    new = [sweep for sweep in ordered if sweep.task not in known]
+    with _processes(min(workers, len(new)), workers) as spread:
         say("mining")
-        found = spread(mine_task, [(sweep, chosen, seed) for sweep in ordered])
-        per_task = [finding for task in found for finding in task]
+        mined = zip((s.task for s in new), spread(mine_task, [(sweep, chosen, seed) for sweep in new]), strict=True)
+        found = known | (memory.with_findings(dict(mined)) if memory else dict(mined))
+        per_task = [finding for sweep in ordered for finding in found[sweep.task]]
         across = [
             f for name in chosen for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
         ]
         findings = correct([*across, *per_task])
         say("choosing defaults")
-        tasks: list[str | None] = [None, *(s.task for s in ordered)]
         bare = [replace(sweep, recorded=sweep.records.without_curves()) for sweep in ordered]  # no default needs them
-        documents = spread(_recommend, [(_of_task(bare, task), task, seed) for task in tasks])
+        chosen_before = memory.defaults() if memory else {}
+        tasks = [s.task for s in ordered if s.task not in chosen_before]
+        jobs = [(_of_task(bare, task), task, seed) for task in (None, *tasks)]
+        overall, *own = spread(_recommend, jobs)
+        of_tasks = dict(zip(tasks, own, strict=True))
+        of_tasks = chosen_before | (memory.with_defaults(of_tasks) if memory else of_tasks)
+    documents = {None: overall} | {sweep.task: of_tasks[sweep.task] for sweep in ordered}
     defaults = {
-        task: with_evidence(document, findings, _of_task(bare, task))
-        for task, document in zip(tasks, documents, strict=True)
+        task: with_evidence(document, findings, _of_task(bare, task)) for task, document in documents.items()
     }
     return Mined(tuple(findings), defaults)
 

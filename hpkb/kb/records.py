@@ -7,7 +7,7 @@ memory that mining takes depends on the number of runs alone. The features were 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import duckdb
@@ -87,12 +87,16 @@ _DIGESTS = """-- One row per run and data split.
 SELECT w.run, s.role AS name, s.digest AS value FROM splits s JOIN wanted w USING (run_id) WHERE s.digest IS NOT NULL"""
 
 
-def with_records(connection: duckdb.DuckDBPyConnection, sweeps: Sequence[Sweep]) -> list[Sweep]:
-    """Returns the sweeps with the records of their runs."""
-    return [replace(sweep, recorded=_records(connection, sweep)) for sweep in sweeps]
+def with_records(
+    connection: duckdb.DuckDBPyConnection, sweeps: Sequence[Sweep], without_curves: Container[str] = ()
+) -> list[Sweep]:
+    """Returns the sweeps with the records of their runs; of the tasks named, without the points of the curves."""
+    return [
+        replace(sweep, recorded=_records(connection, sweep, sweep.task not in without_curves)) for sweep in sweeps
+    ]
 
 
-def _records(connection: duckdb.DuckDBPyConnection, sweep: Sweep) -> Records:
+def _records(connection: duckdb.DuckDBPyConnection, sweep: Sweep, curves: bool) -> Records:
     n = sweep.n_runs
     wanted = pa.table({"run": pa.array(range(n), pa.int32()), "run_id": pa.array(sweep.run_ids, pa.string())})
     with registered(connection, "wanted", wanted):
@@ -100,7 +104,7 @@ def _records(connection: duckdb.DuckDBPyConnection, sweep: Sweep) -> Records:
         training, validation = pair[0] if pair else (None, None)
         metrics = _metrics(connection, {metric_of(sweep), training, validation}, n)
         facts = Facts(
-            curves=_curves(connection, metrics, n),
+            curves=_curves(connection, metrics, n) if curves else {},
             features=_features(connection, metrics, n),
             texts=_by_name(connection, _TEXTS, n),
             splits=_by_name(connection, _DIGESTS, n),

@@ -151,7 +151,8 @@ CREATE TABLE IF NOT EXISTS generalization_gaps (
     is_widening       BOOLEAN           -- the slope is positive by more than twice its error
 );
 
--- One row per finding of the last analysis. `document` is the JSON of the contract, `figure` the chart's numbers.
+-- One row per finding of the last analysis. `document` is the JSON of the contract, but with `run_list` in place of
+-- `run_ids` where there are many of them, which most findings of a task have in common; `figure` the chart's numbers.
 CREATE TABLE IF NOT EXISTS findings (
     finding_id TEXT PRIMARY KEY,
     miner      TEXT NOT NULL,
@@ -172,6 +173,21 @@ CREATE TABLE IF NOT EXISTS findings (
 CREATE TABLE IF NOT EXISTS finding_runs (
     finding_id TEXT NOT NULL,
     run_id     TEXT NOT NULL
+);
+
+-- One row per list of runs that findings rest on, in the order in which their documents have them.
+CREATE TABLE IF NOT EXISTS run_lists (
+    run_list TEXT NOT NULL,         -- a digest of the runs
+    run_ids  TEXT[] NOT NULL
+);
+
+-- One row per task and part of what mining gave of it before all tasks are looked at together: 'findings', 'default'.
+CREATE TABLE IF NOT EXISTS mined (
+    task    TEXT NOT NULL,
+    part    TEXT NOT NULL,
+    made_of TEXT NOT NULL,          -- a digest of the task's runs, the code, the seed and the miners
+    size    BIGINT NOT NULL,        -- of the content, in bytes, before it was compressed
+    content BLOB NOT NULL           -- JSON, compressed by zstd
 );
 
 -- One row per task with a recommendation; task '' is the recommendation over all tasks. `document` is its JSON.
