@@ -209,7 +209,7 @@ def findings_together(findings: list[Finding]) -> list[Finding]:
 
 def defaults_of(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
     values = dict.fromkeys(NUMBERS, 1e-3) | {name: levels[0] for name, levels in LEVELS.items()}
-    regret = {"mean": 0.08, "low": 0.05, "high": 0.12, "worst": 0.3, "worst_task": None, "tasks": 50}
+    regret = {"mean": 0.08, "low": 0.05, "high": 0.12, "worst": 0.3, "worst_task": findings[0].task, "tasks": 50}
     plateau = {name: [1e-4, 1e-2] for name in NUMBERS}
     for task in [None, *dict.fromkeys(f.task for f in findings if f.task)]:
         cited = [f.id for f in findings if f.task == task and f.verdict == "supported"][:10]

@@ -209,19 +209,30 @@ def commands(uri: str) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+# A process begins with the memory that its parent held as the most that it has held: so its parent is a small one.
+STARTER = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, status, file=sys.stderr)
+"""
+
+
 def cost(arguments: Sequence[str], folder: Path) -> Cost:
     """Runs `hpkb` with these arguments in a folder, and returns what that took."""
-    start = time.perf_counter()
-    ran = subprocess.Popen([sys.executable, "-m", "hpkb", *arguments], cwd=folder, stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert ran.stdout is not None
+    command = [sys.executable, "-S", "-c", STARTER, sys.executable, "-m", "hpkb", *arguments]
+    ran = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert ran.stdout is not None and ran.stderr is not None
     written = 0
     while part := ran.stdout.read(1 << 20):
         written += len(part)
-    _, _, used = os.wait4(ran.pid, 0)
-    ran.returncode = 0
-    wall = time.perf_counter() - start
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, written)
+    wall, cpu, memory, status = map(float, ran.stderr.read().split())
+    ran.wait()
+    if status not in (0, 1):  # 1: something speaks against a configuration
+        raise SystemExit(f"hpkb {' '.join(arguments)} ended with {status:g}")
+    return Cost(wall, cpu, memory, written)
 
 
 def show(folder: Path, uri: str, rounds: int, chosen: Sequence[str]) -> None:

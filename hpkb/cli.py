@@ -286,10 +286,9 @@ def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, 
     from hpkb import present
 
     with hpkb.open(kb) as base:
-        click.echo(
-            present.findings(base.findings(task=task, miner=miner, verdict=verdict), format_),
-            nl=format_ != "csv",
-        )
+        found = base.findings(task, miner, verdict, figures=False, runs=format_ == "json")
+    for part in present.findings(found, format_):
+        click.echo(part, nl=False)
 
 
 @cli.command()

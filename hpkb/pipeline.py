@@ -168,6 +168,7 @@ def _mine_and_save(
     say: Callable[[str], None],
 ) -> None:
     from hpkb.analysis import mine  # takes seconds to import, and often nothing is to be mined
+    from hpkb.suggest.outline import keep_outlines
     from hpkb.suggest.plan import suggest_each
 
     memory = Memory(base.connection, states, settings.miners, settings.seed)
@@ -182,6 +183,7 @@ def _mine_and_save(
     base.meta["libraries"] = libraries()
     say("proposing experiments")
     base.save_suggestions(suggest_each(base, _NEXT, settings.seed))
+    keep_outlines(base, sweeps)
 
 
 def _check_comparable(states: Mapping[str, TaskState], where: str) -> None:

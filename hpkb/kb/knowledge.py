@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hpkb.recommend.answer import Recommendation
 
 _TUPLES = ("hyperparameters", "caveats")
+_NO_LISTS: Mapping[str, tuple[str, ...]] = {}
 _FIELDS = frozenset(field.name for field in fields(Finding))
 
 _SELECT_TASKS = """-- One row per task.
@@ -43,6 +44,9 @@ SELECT verdict, count(*) FROM findings GROUP BY verdict ORDER BY verdict"""
 
 _SELECT_DEFAULT = """-- One row: the recommendation of the task.
 SELECT document FROM defaults WHERE task = $task"""
+
+_FORGET_OUTLINES = """-- One row per task whose outline does not hold any more; its forest does.
+UPDATE outlines SET document = NULL WHERE document IS NOT NULL"""
 
 _ADD_SUGGESTION = """-- One row per task.
 INSERT OR REPLACE INTO suggestions VALUES ($task, $document)"""
@@ -88,7 +92,7 @@ class KnowledgeBase:
         documents = [json.loads(document) for document, _ in rows]
         lists = run_lists(self.connection, documents) if runs else {}
         figured = [json.loads(figure) if figure else {} for _, figure in rows]
-        return [_finding(document, figure, lists) for document, figure in zip(documents, figured, strict=True)]
+        return [finding_of(document, figure, lists) for document, figure in zip(documents, figured, strict=True)]
 
     def verdicts(self) -> dict[str, int]:
         """Returns how many findings have each verdict, in the order of the alphabet."""
@@ -99,6 +103,7 @@ class KnowledgeBase:
         with transaction(self.connection):
             complete(self.connection)
             write_findings(self.connection, findings)
+            self._forget_outlines()
 
     def defaults(self, task: str | None = None) -> dict[str, Any] | None:
         """Returns the recommendation for a task, or over all tasks; None where there is none."""
@@ -140,6 +145,7 @@ class KnowledgeBase:
         """Keeps the recommendation for a task, or over all tasks, in place of the one before."""
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         self.connection.execute(_ADD_DEFAULT, {"task": task or "", "verdict": verdict, "document": text})
+        self._forget_outlines()
 
     def save_suggestions(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Keeps what `suggest` proposed, a document a task, in place of all that was kept before."""
@@ -152,6 +158,12 @@ class KnowledgeBase:
     def clear_defaults(self) -> None:
         """Forgets all recommendations."""
         self.connection.execute("DELETE FROM defaults")
+        self._forget_outlines()
+
+    def _forget_outlines(self) -> None:
+        """Notes that what `hpkb.suggest.outline` has kept was made with other findings or recommendations."""
+        if has_table(self.connection, "outlines"):
+            self.connection.execute(_FORGET_OUTLINES)
 
     def close(self) -> None:
         """Closes the file."""
@@ -203,7 +215,10 @@ def run_lists(
     return {name: tuple(run_ids) for name, run_ids in rows}
 
 
-def _finding(document: Mapping[str, Any], figure: Mapping[str, Any], lists: Mapping[str, tuple[str, ...]]) -> Finding:
+def finding_of(
+    document: Mapping[str, Any], figure: Mapping[str, Any], lists: Mapping[str, tuple[str, ...]] = _NO_LISTS
+) -> Finding:
+    """Returns the finding that a document and its chart are of, with its runs where they are among the lists."""
     plain = {name: value for name, value in document.items() if name in _FIELDS}
     # A file from before there were lists has the runs in the document.
     runs = lists.get(document.get("run_list", ""), ()) or tuple(document.get("run_ids", ()))

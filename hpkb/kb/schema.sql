@@ -203,6 +203,14 @@ CREATE TABLE IF NOT EXISTS suggestions (
     document TEXT NOT NULL
 );
 
+-- One row per task: what `hpkb check` needs of it, so that it need not load its runs; see `suggest/outline.py`.
+CREATE TABLE IF NOT EXISTS outlines (
+    task     TEXT NOT NULL,
+    made_of  TEXT NOT NULL,         -- a digest of the task's runs and of the code
+    document TEXT,                  -- JSON; NULL once the findings or recommendations that it was made with are gone
+    forest   BLOB                   -- that predicts the regret of a configuration, where the task is not too large
+);
+
 -- One row per part of the edition before this one: what the analysis found that last found something else. `document` is
 -- of a finding what it says, of a recommendation its verdict and first configuration, of the edition its number and runs.
 CREATE TABLE IF NOT EXISTS last_edition (

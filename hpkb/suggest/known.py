@@ -14,7 +14,7 @@ from hpkb.findings import Finding
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Key, Value
 from hpkb.recommend.regret import configuration_means
-from hpkb.recommend.task_model import TaskModel
+from hpkb.recommend.task_model import Regressor, TaskModel
 from hpkb.suggest.space import Knob, Space
 from hpkb.sweep import FloatArray, Sweep, direction_of, metric_of
 
@@ -53,6 +53,7 @@ class Known:
     origin: str
     seed: int
     overall: Mapping[str, Any] | None = None  # the recommendation over all tasks, as JSON
+    forest: Regressor | None = None  # fitted to the task before
 
     @property
     def names(self) -> list[str]:
@@ -162,7 +163,7 @@ class Known:
     def _model(self) -> TaskModel | None:
         if not self.space.knobs or len(self.best) < FEWEST_TO_PREDICT:
             return None
-        return TaskModel.fit(self.sweep, [k.name for k in self.space.knobs], self.seed)
+        return TaskModel.fit(self.sweep, [k.name for k in self.space.knobs], self.seed, self.forest)
 
     @property
     def can_predict(self) -> bool:
