@@ -224,7 +224,8 @@ def cost(arguments: Sequence[str], folder: Path) -> Cost:
     command = [sys.executable, "-S", "-c", STARTER, sys.executable, "-m", "hpkb", *arguments]
     ran = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert ran.stdout is not None and ran.stderr is not None
+    assert ran.stdout is not None
+    assert ran.stderr is not None
     written = 0
     while part := ran.stdout.read(1 << 20):
         written += len(part)

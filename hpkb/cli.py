@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands: `hpkb log` must be off the groun
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -285,7 +286,11 @@ def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, 
     """
     from hpkb import present
 
+    gc.disable()  # nothing of what is read is let go of before the end
     with hpkb.open(kb) as base:
+        if format_ == "table":
+            click.echo(present.claims(base.claims(task, miner, verdict)))
+            return
         found = base.findings(task, miner, verdict, figures=False, runs=format_ == "json")
     for part in present.findings(found, format_):
         click.echo(part, nl=False)

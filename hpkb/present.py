@@ -51,17 +51,18 @@ def stages(stream: IO[str]) -> Iterator[Callable[[str], None]]:
 
 
 def findings(found: Sequence[Finding], format_: str) -> Iterator[str]:
-    """Yields the findings as the lines of a table, a JSON array or CSV, in parts: there may be thousands."""
+    """Yields the findings as a JSON array or CSV, in parts: there may be thousands."""
     if format_ == "json":
         yield from _json(found)
-    elif format_ == "csv":
-        yield _csv(found)
     else:
-        yield (_findings_table(found) if found else "No findings. Try: hpkb analyze") + "\n"
+        yield _csv(found)
 
 
-def _findings_table(found: Sequence[Finding]) -> str:
-    rows = [("all tasks" if f.task is None else f.task, f.verdict, f.claim) for f in found]
+def claims(found: Sequence[tuple[str | None, str, str]]) -> str:
+    """Returns a table of task, verdict and claim."""
+    if not found:
+        return "No findings. Try: hpkb analyze"
+    rows = [("all tasks" if task is None else task, verdict, claim) for task, verdict, claim in found]
     if not Console().is_terminal and (plain := _plain_table([("task", "verdict", "finding"), *rows])):
         return plain
     shown = rows[:_FINDINGS] if Console().is_terminal else rows

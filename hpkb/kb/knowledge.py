@@ -26,7 +26,7 @@ _FIELDS = frozenset(field.name for field in fields(Finding))
 _SELECT_TASKS = """-- One row per task.
 SELECT task_id FROM tasks ORDER BY task_id"""
 
-_CHOSEN = """WHERE ($task IS NULL OR task = $task) AND ($miner IS NULL OR miner = $miner)
+_CHOSEN = """WHERE ($task IS NULL OR task = $task OR ($overall AND task IS NULL)) AND ($miner IS NULL OR miner = $miner)
   AND ($verdict IS NULL OR verdict = $verdict)
 ORDER BY rowid"""
 _SELECT_FINDINGS = f"""-- One row per finding, in the order in which they were saved.
@@ -34,6 +34,10 @@ SELECT document, figure FROM findings
 {_CHOSEN}"""
 _SELECT_DOCUMENTS = f"""-- One row per finding, in the order in which they were saved, without the numbers of its chart.
 SELECT document, NULL FROM findings
+{_CHOSEN}"""
+
+_SELECT_CLAIMS = f"""-- One row per finding, in the order in which they were saved: what it says.
+SELECT task, verdict, claim FROM findings
 {_CHOSEN}"""
 
 _SELECT_LISTS = """-- One row per list of runs that is asked for.
@@ -80,19 +84,27 @@ class KnowledgeBase:
 
     def findings(
         self, task: str | None = None, miner: str | None = None, verdict: str | None = None, figures: bool = True,
-        runs: bool = True,
+        runs: bool = True, overall: bool = False,
     ) -> list[Finding]:  # fmt: skip
         """Returns the findings of the last analysis, as they were saved; of one task, miner or verdict if given.
 
+        With `overall`, those over all tasks are among those of a task.
         Without `figures` or `runs`, which are most of them, the numbers of the charts and the ids of the runs are left
         out.
         """
-        chosen = {"task": task, "miner": miner, "verdict": verdict}
+        chosen = {"task": task, "miner": miner, "verdict": verdict, "overall": overall}
         rows = self.connection.execute(_SELECT_FINDINGS if figures else _SELECT_DOCUMENTS, chosen).fetchall()
         documents = [json.loads(document) for document, _ in rows]
         lists = run_lists(self.connection, documents) if runs else {}
         figured = [json.loads(figure) if figure else {} for _, figure in rows]
         return [finding_of(document, figure, lists) for document, figure in zip(documents, figured, strict=True)]
+
+    def claims(
+        self, task: str | None = None, miner: str | None = None, verdict: str | None = None
+    ) -> list[tuple[str | None, str, str]]:
+        """Returns task, verdict and claim of the findings, as `findings` chooses and orders them."""
+        chosen = {"task": task, "miner": miner, "verdict": verdict, "overall": False}
+        return self.connection.execute(_SELECT_CLAIMS, chosen).fetchall()
 
     def verdicts(self) -> dict[str, int]:
         """Returns how many findings have each verdict, in the order of the alphabet."""

@@ -86,8 +86,7 @@ def _leaning(
 
 def _findings(base: KnowledgeBase, task: str | None) -> list[Finding]:
     """What a recommendation may rest on: the findings of the task and those over all tasks, or all that there are."""
-    found = base.findings(figures=False, runs=False)
-    return [f for f in found if task is None or f.task in (task, None)]
+    return base.findings(task, figures=False, runs=False, overall=True)
 
 
 def _unknown(base: KnowledgeBase, task: str | None) -> str:
