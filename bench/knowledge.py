@@ -187,12 +187,12 @@ def _as_trials(sweep: Any) -> list[dict[str, Any]]:
 # --- measuring ----------------------------------------------------------------------------------------------
 
 
-def commands(uri: str) -> dict[str, list[str]]:
+def commands(uri: str, miners: Sequence[str]) -> dict[str, list[str]]:
     """The commands to measure."""
     given = ["--given", "batch_size=256"]
     some = ["lr=3e-4", "weight_decay=0.01", "batch_size=64"]
     return {
-        "analyze, nothing new": ["analyze", "--tracking-uri", uri],
+        "analyze, nothing new": ["analyze", "--tracking-uri", uri, *(f"--miner={name}" for name in miners)],
         "findings of one task": ["findings", "--task", "task_007"],
         "findings of a miner on a task, json": [
             "findings", "--task", "task_007", "--miner", "importance", "--format", "json"
@@ -236,10 +236,10 @@ def cost(arguments: Sequence[str], folder: Path) -> Cost:
     return Cost(wall, cpu, memory, written)
 
 
-def show(folder: Path, uri: str, rounds: int, chosen: Sequence[str]) -> None:
+def show(folder: Path, uri: str, rounds: int, chosen: Sequence[str], miners: Sequence[str]) -> None:
     """Prints a table of the commands."""
     print(f"{'command':38}{'wall s':>9}{'cpu s':>9}{'MiB':>8}{'output kB':>11}   best of {rounds}", flush=True)
-    for name, arguments in commands(uri).items():
+    for name, arguments in commands(uri, miners).items():
         if chosen and not any(name.startswith(word) for word in chosen):
             continue
         costs = [cost(arguments, folder) for _ in range(rounds)]
@@ -278,12 +278,11 @@ def main() -> None:
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         if not (folder / "mlflow.db").exists():
             timed("store", lambda: make_store(folder / "mlflow.db", given.tasks, given.runs))
-        if not (folder / "hpkb.duckdb").exists():
-            print("analyze, for the first time", flush=True)
-            analyzed(folder, uri, given.miner, given.mined)
+        print("analyze, for the first time, or where the code changed", flush=True)
+        analyzed(folder, uri, given.miner, given.mined)
         size = (folder / "hpkb.duckdb").stat().st_size / 1e6
         print(f"knowledge base {size:,.0f} MB, store {(folder / 'mlflow.db').stat().st_size / 1e6:,.0f} MB", flush=True)
-        show(folder, uri, given.rounds, given.only)
+        show(folder, uri, given.rounds, given.only, given.miner)
         if given.one_changed:
             changed(folder, uri, 7)
             print("analyze, one run having changed", flush=True)
