@@ -12,6 +12,7 @@ import numpy as np
 from hpkb.errors import KnowledgeBaseError
 from hpkb.findings import Finding
 from hpkb.recommend.candidates import Value
+from hpkb.recommend.task_model import Regressor
 from hpkb.suggest.designs import shown, words
 from hpkb.suggest.known import Known
 from hpkb.suggest.outline import forest_of, outlined, states
@@ -88,15 +89,24 @@ def lines_of(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
 
 def _known(base: KnowledgeBase, task: str | None, names: Sequence[str]) -> list[Known]:
     """What is known of the task, or of each; of several, their runs are loaded only where they changed since."""
-    from hpkb.kb import load_sweeps
+    made_of = {name: state for name, state in states(base).items() if task in (None, name)}
+    kept = outlined(base, made_of, names)
+    if len(made_of) != 1:
+        return [kept.get(name) or _of_runs(base, name) for name in made_of]
+    ((name, state),) = made_of.items()
+    findings = kept[name].findings if name in kept else None
+    return [_of_runs(base, name, forest_of(base, name, state), findings)]
 
-    made_of = states(base)
-    tasks = [name for name in made_of if task in (None, name)]
-    if len(tasks) == 1:
-        forest = forest_of(base, tasks[0], made_of[tasks[0]])
-        return [know(base, sweep, forest=forest) for sweep in load_sweeps(base.connection, tasks[0])]
-    kept = outlined(base, made_of, names) if tasks else {}
-    return [kept.get(name) or know(base, load_sweeps(base.connection, name)[0]) for name in tasks]
+
+def _of_runs(
+    base: KnowledgeBase,
+    task: str,
+    forest: Regressor | None = None,
+    findings: Sequence[Finding] | None = None,
+) -> Known:
+    from hpkb.kb import load_sweeps  # a fifth of a second to import
+
+    return know(base, load_sweeps(base.connection, task)[0], 0, forest, findings)
 
 
 def _of_values(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:

@@ -7,8 +7,7 @@ replaced, or where the code changed, it is not used.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,8 @@ SELECT t.task_id, md5(concat_ws('|', $code, t.metric, t.direction, r.n, r.total)
     FROM runs GROUP BY task_id HAVING count_if(infeasible OR objective_min IS NOT NULL) > 0) r USING (task_id)
 ORDER BY t.task_id"""
 
-_KEPT = """-- One row per task with an outline.
-SELECT task, made_of, document FROM outlines WHERE document IS NOT NULL"""
+_KEPT = """-- One row per task with an outline that holds.
+SELECT task, document FROM outlines WHERE document IS NOT NULL AND list_contains($made_of, made_of)"""
 _FORESTS = """-- One row per task whose forest is kept: what it was fitted to.
 SELECT task, made_of FROM outlines WHERE forest IS NOT NULL"""
 _FOREST = """-- One row: the forest of a task, fitted to the runs that it has.
@@ -49,15 +48,11 @@ UPDATE outlines SET document = $document WHERE task = $task"""
 _ADD = """-- One row per task.
 INSERT INTO outlines VALUES ($task, $made_of, $document, $forest)"""
 
-# The points of a chart are most of it, and nothing is read off them.
-_FINDINGS = """-- One row per finding of a task that a configuration may be held against, as they were saved.
-SELECT task, document, CASE WHEN quantity = 'coverage' OR quantity = 'optimum'
-        AND list_has_any(CAST(json_extract(document, '$.hyperparameters') AS TEXT[]), $names)
-    THEN json_merge_patch(figure, '{"points": null}') END
-FROM findings
-WHERE task IS NOT NULL AND quantity IN ('aliasing', 'attainable_loss', 'coverage', 'minimum_detectable_difference',
-    'optimum', 'safe_upper_bound')
-ORDER BY rowid"""
+#: What a configuration is held against; and the findings of which the chart says more than the words.
+_QUANTITIES = frozenset([
+    "aliasing", "attainable_loss", "coverage", "minimum_detectable_difference", "optimum", "safe_upper_bound",
+])  # fmt: skip
+_DRAWN = frozenset(["coverage", "optimum"])
 
 
 def states(base: KnowledgeBase) -> dict[str, str]:
@@ -91,19 +86,14 @@ def forest_of(base: KnowledgeBase, task: str, made_of: str) -> PackedForest | No
 
 
 def outlined(base: KnowledgeBase, made_of: Mapping[str, str], names: Sequence[str]) -> dict[str, Known]:
-    """Returns what is known of each task whose outline holds, as far as it takes to judge values of these names.
+    """Returns what is known of each task of these whose outline holds, as far as it takes to judge values of `names`.
 
     Its sweep has no runs, but `ran` says whether the baseline is among them.
     """
     if not has_table(base.connection, "outlines"):
         return {}
-    rows = base.connection.execute(_KEPT).fetchall()
-    documents = {task: json.loads(text) for task, made, text in rows if made_of.get(task) == made}
-    findings: dict[str, list[Finding]] = defaultdict(list)
-    if documents:
-        for task, document, figure in base.connection.execute(_FINDINGS, {"names": list(names)}).fetchall():
-            findings[task].append(finding_of(json.loads(document), json.loads(figure) if figure else {}))
-    return {task: _known(task, document, findings[task]) for task, document in documents.items()}
+    rows = base.connection.execute(_KEPT, {"made_of": [*made_of.values()]}).fetchall()
+    return {task: _known(task, json.loads(text), set(names)) for task, text in rows}
 
 
 def _document(known: Known) -> str:
@@ -114,7 +104,14 @@ def _document(known: Known) -> str:
     return json.dumps({
         "objective": known.sweep.objective, "knobs": knobs, "fixed": dict(known.space.fixed),
         "baseline": dict(known.baseline), "origin": known.origin, "has_run": bool(known.rows_of(known.baseline)),
+        "findings": [[f.to_json(runs=False), _drawn(f)] for f in known.findings if f.quantity in _QUANTITIES],
     }, ensure_ascii=False)  # fmt: skip
+
+
+def _drawn(finding: Finding) -> str:
+    """What is read off a chart, as JSON of its own, which is read only where it is asked for; its points are not."""
+    chart = dict(finding.figure) if finding.quantity in _DRAWN else {}
+    return json.dumps({name: value for name, value in chart.items() if name != "points"}, ensure_ascii=False)
 
 
 def _forest(sweep: Sweep) -> bytes | None:
@@ -128,7 +125,11 @@ def _forest(sweep: Sweep) -> bytes | None:
     return packed(forest(scaled, scaled.y, 0)).to_bytes()
 
 
-def _known(task: str, document: Mapping[str, Any], findings: Sequence[Finding]) -> Known:
+def _known(task: str, document: Mapping[str, Any], names: Set[str]) -> Known:
+    findings = [
+        finding_of(said, json.loads(drawn) if names & {*said["hyperparameters"]} else {})
+        for said, drawn in document["findings"]
+    ]
     none = np.zeros(0)
     sweep = Sweep(task, document["objective"], (), none.astype(np.int64), none, none, none.astype(np.bool_), ())
     space = Space(tuple(map(_knob, document["knobs"])), document["fixed"], limits_of(findings))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpkb.errors import KnowledgeBaseError, UsageError
+from hpkb.findings import Finding
 from hpkb.recommend.candidates import Value, number
 from hpkb.recommend.task_model import Regressor
 from hpkb.suggest import designs
@@ -78,9 +79,18 @@ def _proposed(
     return _document(base, known, chosen, design, note, left_out)
 
 
-def know(base: KnowledgeBase, sweep: Sweep, seed: int = 0, forest: Regressor | None = None) -> Known:
-    """Returns what experiments of a task start from; a forest that was fitted to it before need not be fitted again."""
-    findings = base.findings(task=sweep.task, runs=False)
+def know(
+    base: KnowledgeBase,
+    sweep: Sweep,
+    seed: int = 0,
+    forest: Regressor | None = None,
+    kept: Sequence[Finding] | None = None,
+) -> Known:
+    """Returns what experiments of a task start from.
+
+    A forest that was fitted to it before need not be fitted again, nor those of its findings be read that were kept.
+    """
+    findings = base.findings(task=sweep.task, runs=False) if kept is None else kept
     space = space_of(sweep, findings)
     baseline, origin = _baseline(base, sweep, space)
     return Known(sweep, space, findings, space.consistent(baseline), origin, seed, base.defaults(None), forest)
