@@ -271,8 +271,10 @@ def _of_pairs(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
 
 def _as_run(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
     """The configuration as a whole, where it was run: how far it lies from the best one."""
+    if len(values) < len(known.space.knobs):
+        return
     result, best = known.result(values), known.result(known.best[0]) if known.best else None
-    if len(values) < len(known.space.knobs) or result is None or best is None:
+    if result is None or best is None:
         return
     floor, found, difference = _floor(known), known.find(_DETECTABLE), abs(result - best)
     said = f"it was run: {known.metric} {result:.4g}, the best {best:.4g}"

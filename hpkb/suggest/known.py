@@ -93,11 +93,9 @@ class Known:
         names = [k.name for k in self.space.knobs]
         order = np.argsort(self.sweep.configuration, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(self.sweep.configuration[order])) + 1)
-        return {
-            candidates.key(candidates.read(self.sweep, int(m[0]), names)): m.tolist()
-            for m in members
-            if m.size
-        }
+        there = [m.tolist() for m in members if m.size]
+        configurations = candidates.read_all(self.sweep, names, [rows[0] for rows in there])
+        return {candidates.key(c): rows for c, rows in zip(configurations, there, strict=True)}
 
     @cached_property
     def places(self) -> FloatArray:
