@@ -64,11 +64,11 @@ def knowledge_base(n_tasks: int, n_runs: int) -> duckdb.DuckDBPyConnection:
         task = f"task_{number:02d}_{('cnn', 'mlp', 'transformer')[number % 3]}"
         runs = list(_runs(draw, task, number, n_runs))
         _file(rows, task, runs, draw)
-        findings += _of_task(draw, task, runs)
-    findings += _together(findings)
+        findings += findings_of_task(draw, task, runs)
+    findings += findings_together(findings)
     sample.insert(connection, rows)
     sample.insert_findings(connection, findings)
-    sample.insert(connection, {"defaults": list(_defaults(findings))})
+    sample.insert(connection, {"defaults": list(defaults_of(findings))})
     return connection
 
 
@@ -110,7 +110,7 @@ def _file(rows: sample.Rows, task: str, runs: list[dict[str, Any]], draw: np.ran
 # --- findings -----------------------------------------------------------------------------------------------
 
 
-def _of_task(draw: np.random.Generator, task: str, runs: list[dict[str, Any]]) -> list[Finding]:
+def findings_of_task(draw: np.random.Generator, task: str, runs: list[dict[str, Any]]) -> list[Finding]:
     common: dict[str, Any] = {
         "task": task, "n_runs": len(runs), "n_configurations": len(runs) // 2, "n_seeds": 2, "comparisons": 9000,
         "run_ids": tuple(run["id"] for run in runs), "infeasible_share": 0.08,
@@ -147,7 +147,8 @@ def _response(runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
     points = [
         {"x": r["values"][name], "y": r["loss"], "run_id": r["id"], "infeasible": r["diverged"]} for r in runs
     ]
-    grid = LEVELS.get(name) or np.geomspace(min(p["x"] for p in points), max(p["x"] for p in points), 33).tolist()
+    xs = [p["x"] for p in points if name in LEVELS or p["x"] > 0]
+    grid = LEVELS.get(name) or np.geomspace(min(xs), max(xs), 33).tolist()
     middle = float(np.median([p["y"] for p in points if p["y"] is not None]))
     line = [{"x": x, "y": middle, "low": middle * 0.9, "high": middle * 1.1} for x in grid]
     scale = {"scale": "category", "levels": list(LEVELS[name])} if name in LEVELS else {"scale": "log"}
@@ -190,7 +191,7 @@ FIGURES: dict[str, Callable[[list[dict[str, Any]], str], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def _together(findings: list[Finding]) -> list[Finding]:
+def findings_together(findings: list[Finding]) -> list[Finding]:
     """One finding over all tasks for each quantity that each task has one of."""
     groups: dict[tuple[str, str, tuple[str, ...]], list[Finding]] = defaultdict(list)
     for f in findings:
@@ -206,9 +207,9 @@ def _together(findings: list[Finding]) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _defaults(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
+def defaults_of(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
     values = dict.fromkeys(NUMBERS, 1e-3) | {name: levels[0] for name, levels in LEVELS.items()}
-    regret = {"mean": 0.08, "low": 0.05, "high": 0.12, "worst": 0.3, "worst_task": None, "tasks": 50}
+    regret = {"mean": 0.08, "low": 0.05, "high": 0.12, "worst": 0.3, "worst_task": findings[0].task, "tasks": 50}
     plateau = {name: [1e-4, 1e-2] for name in NUMBERS}
     for task in [None, *dict.fromkeys(f.task for f in findings if f.task)]:
         cited = [f.id for f in findings if f.task == task and f.verdict == "supported"][:10]

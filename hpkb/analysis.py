@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from hpkb.recommend.defaults import recommend
 from hpkb.recommend.evidence import with_evidence
 from hpkb.stats.correction import benjamini_yekutieli
 from hpkb.sweep import Sweep
+
+if TYPE_CHECKING:
+    from hpkb.kb.mined import Memory
 
 LEVEL = 0.05  # the false discovery rate of a whole report
 LIST_LENGTH = 4
@@ -57,11 +60,13 @@ def mine(
     engine: Engine | None = None,
     progress: Progress | None = None,
     recorded: Recorded | None = None,
+    memory: Memory | None = None,
 ) -> Mined:
     """Returns what all miners (or the named ones) find in the sweeps, corrected together, and the defaults.
 
-    Tasks are shared out by the engine, this process if none is given; the result does not depend on it. `recorded`
-    adds what else is known of a task's runs, a task at a time, since that is most of what is read.
+    Tasks are shared out by the engine, this process if none is given; the result depends neither on it nor on what is
+    in the memory of an earlier analysis. `recorded` adds what else is known of a task's runs, a task at a time, since
+    that is most of what is read.
     """
     say = progress or (lambda _: None)
     chosen = [name for name in hpkb.miners.names() if not miners or name in miners]
@@ -69,26 +74,39 @@ def mine(
         hpkb.miners.load(name)
     ordered = sorted(sweeps, key=lambda s: s.task)
     with nullcontext(engine) if engine else engine_of() as by:
-        return _mine(ordered, chosen, seed, by, say, recorded or _AsTheyAre())
+        return _mine(ordered, chosen, seed, by, say, recorded or _AsTheyAre(), memory)
 
 
 def _mine(
-    sweeps: Sequence[Sweep], miners: Sequence[str], seed: int, engine: Engine, say: Progress, recorded: Recorded
+    sweeps: Sequence[Sweep],
+    miners: Sequence[str],
+    seed: int,
+    engine: Engine,
+    say: Progress,
+    recorded: Recorded,
+    memory: Memory | None,
 ) -> Mined:
+    known = memory.findings() if memory else {}
+    new = [sweep for sweep in sweeps if sweep.task not in known]
     say("mining")
-    found = engine.map(mine_task, ((recorded.with_all(sweep), miners, seed) for sweep in sweeps))
-    per_task = [finding for task in found for finding in task]
+    jobs = ((recorded.with_all(sweep), miners, seed) for sweep in new)
+    mined = dict(zip((s.task for s in new), engine.map(mine_task, jobs), strict=True))
+    found = known | (memory.with_findings(mined) if memory else mined)
+    per_task = [finding for sweep in sweeps for finding in found[sweep.task]]
     across = [
         f for name in miners for f in hpkb.miners.combine(name, [f for f in per_task if f.miner == name])
     ]
     findings = correct([*across, *per_task])
     say("choosing defaults")
     bare = [recorded.without_curves(sweep) for sweep in sweeps]
-    tasks: list[str | None] = [None, *(s.task for s in sweeps)]
-    documents = engine.map(_recommend, ((_of_task(bare, task), task, seed) for task in tasks))
+    chosen_before = memory.defaults() if memory else {}
+    tasks = [s.task for s in sweeps if s.task not in chosen_before]
+    overall, *own = engine.map(_recommend, ((_of_task(bare, task), task, seed) for task in (None, *tasks)))
+    of_tasks = dict(zip(tasks, own, strict=True))
+    of_tasks = chosen_before | (memory.with_defaults(of_tasks) if memory else of_tasks)
+    documents = {None: overall} | {sweep.task: of_tasks[sweep.task] for sweep in sweeps}
     defaults = {
-        task: with_evidence(document, findings, _of_task(bare, task))
-        for task, document in zip(tasks, documents, strict=True)
+        task: with_evidence(document, findings, _of_task(bare, task)) for task, document in documents.items()
     }
     return Mined(tuple(findings), defaults)
 

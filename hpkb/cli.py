@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands: `hpkb log` must be off the groun
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -278,11 +279,14 @@ def findings(kb: str, task: str | None, miner: str | None, verdict: str | None, 
     """
     from hpkb import present
 
+    gc.disable()  # nothing of what is read is let go of before the end
     with hpkb.open(kb) as base:
-        click.echo(
-            present.findings(base.findings(task=task, miner=miner, verdict=verdict), format_),
-            nl=format_ != "csv",
-        )
+        if format_ == "table":
+            click.echo(present.claims(base.claims(task, miner, verdict)))
+            return
+        found = base.findings(task, miner, verdict, figures=False, runs=format_ == "json")
+    for part in present.findings(found, format_):
+        click.echo(part, nl=False)
 
 
 @cli.command()

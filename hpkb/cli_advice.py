@@ -58,7 +58,9 @@ def recommend(
     with hpkb.open(kb) as base:
         document = base.recommend(task=task, given=pairs(given, "--given"), k=k, like=like)
         spelled = options_of(base, task or like)
-        limits = limits_of(base.findings(task=task or like)) if task or like else ()
+        is_space = format_ not in ("table", "json", "yaml", "args")
+        found = base.findings(task or like, figures=False, runs=False) if is_space and (task or like) else []
+        limits = limits_of(found)
     if format_ not in ("table", "json", "yaml") and document["verdict"] != "recommended":
         raise HpkbError(f"No default to print: {document['reason']} Try: hpkb recommend --format table")
     if underscores and document["configurations"]:

@@ -63,10 +63,14 @@ class Finding:
         asked += self.condition
         return hashlib.blake2b(asked.encode(), digest_size=6).hexdigest()
 
-    def to_json(self) -> dict[str, Any]:
-        """The finding as the JSON object of the contract: no NaN, tuples as lists, `figure` left out."""
+    def to_json(self, runs: bool = True) -> dict[str, Any]:
+        """The finding as the JSON object of the contract: no NaN, tuples as lists, `figure` left out.
+
+        Without `runs`, `run_ids` is empty: there may be a hundred thousand of them.
+        """
         hidden = {"claim_if_insufficient", "figure"}
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        values["run_ids"] = [*self.run_ids] if runs else []  # in the place that it has
         return {"id": self.id, **{name: _plain(value) for name, value in values.items()}}
 
     def judged(self) -> Finding:

@@ -6,8 +6,6 @@ leaves the file as it was, and leaves no file where there was none.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -26,14 +24,15 @@ from hpkb.kb import editions, load_sweeps
 from hpkb.kb.batches import read_by
 from hpkb.kb.ingest import IngestReport, ingest
 from hpkb.kb.knowledge import KnowledgeBase
+from hpkb.kb.mined import Memory
 from hpkb.kb.outcomes import set_objective
 from hpkb.kb.readings import Question, Reading, questions, readings
 from hpkb.kb.records import RecordedIn
+from hpkb.kb.state import TaskState, digest_of, task_states
 from hpkb.kb.store import writing
-from hpkb.made_by import MINING, code_digest, libraries
+from hpkb.made_by import code_digest, libraries
 from hpkb.sources import Source, open_source
 from hpkb.sources.objectives import parse_objective
-from hpkb.sweep import Sweep
 
 _NEXT = 6  # experiments that the handbook proposes for each task
 _ANALYSIS = "analysis"  # the name in `meta` of what the findings in the file were made with
@@ -139,16 +138,15 @@ def _analyze(settings: AnalysisSettings, say: Callable[[str], None]) -> Analysis
         ingested = _bring_in(connection, settings, engine)
         if settings.source is None and settings.objective:
             set_objective(connection, parse_objective(settings.objective))
-        sweeps = load_sweeps(connection)
-        base = KnowledgeBase(connection)
+        base, states = KnowledgeBase(connection), task_states(connection)
         if settings.dry_run:  # also where nothing can be compared: how runs are grouped may be the reason
-            raise _DryRun(_report(base, ingested, sweeps, settings))
-        _check_comparable(sweeps, ingested.source if ingested else str(settings.kb))
-        made_with = _made_with(connection, settings, sweeps)
+            raise _DryRun(_report(base, ingested, states, settings))
+        _check_comparable(states, ingested.source if ingested else str(settings.kb))
+        made_with = _made_with(settings, states)
         if base.meta.get(_ANALYSIS) != made_with:
-            _mine_and_save(base, sweeps, settings, engine(), say)
+            _mine_and_save(base, states, settings, engine(), say)
             base.meta[_ANALYSIS] = made_with
-        return _report(base, ingested, sweeps, settings)
+        return _report(base, ingested, states, settings)
 
 
 def _bring_in(
@@ -166,12 +164,18 @@ def _bring_in(
 
 
 def _mine_and_save(
-    base: KnowledgeBase, sweeps: Sequence[Sweep], settings: AnalysisSettings, engine: Engine, say: Callable[[str], None]
+    base: KnowledgeBase,
+    states: Mapping[str, TaskState],
+    settings: AnalysisSettings,
+    engine: Engine,
+    say: Callable[[str], None],
 ) -> None:
     from hpkb.analysis import mine  # takes seconds to import, and often nothing is to be mined
+    from hpkb.suggest.outline import keep_outlines
     from hpkb.suggest.plan import suggest_each
 
-    mined = mine(sweeps, settings.miners, settings.seed, engine, say, RecordedIn(base.connection))
+    memory, sweeps = Memory(base.connection, states, settings.miners, settings.seed), load_sweeps(base.connection)
+    mined = mine(sweeps, settings.miners, settings.seed, engine, say, RecordedIn(base.connection), memory)
     before = editions.present(base.connection)
     base.save_findings(mined.findings)
     base.clear_defaults()
@@ -181,47 +185,35 @@ def _mine_and_save(
     base.meta["libraries"] = libraries()
     say("proposing experiments")
     base.save_suggestions(suggest_each(base, _NEXT, settings.seed))
+    keep_outlines(base, sweeps)
 
 
-def _check_comparable(sweeps: Sequence[Sweep], where: str) -> None:
-    if any(sweep.n_runs > 1 for sweep in sweeps):
+def _check_comparable(states: Mapping[str, TaskState], where: str) -> None:
+    if any(state.n_runs > 1 for state in states.values()):
         return
-    runs = sum(sweep.n_runs for sweep in sweeps)
+    runs = sum(state.n_runs for state in states.values())
     known = f"{runs} finished run{'' if runs == 1 else 's'}" if runs else "no finished run with an objective"
     grouped = "hpkb analyze --dry-run, which shows how they are grouped"
     what_next = grouped if runs > 1 else "hpkb log -- python train.py"
     raise SourceError(f"Nothing to compare in '{where}': {known}, and no task has two. Try: {what_next}")
 
 
-_STATES = """-- One row per run: which state of it the knowledge base holds, curves and facts included.
-SELECT run_id, fingerprint FROM runs ORDER BY run_id"""
-
-
-def _made_with(
-    connection: duckdb.DuckDBPyConnection, settings: AnalysisSettings, sweeps: Sequence[Sweep]
-) -> str:
+def _made_with(settings: AnalysisSettings, states: Mapping[str, TaskState]) -> str:
     """What the findings depend on: a second analysis of the same runs with the same settings need not mine again."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr(connection.execute(_STATES).fetchall()).encode())
-    for sweep in sweeps:
-        digest.update(
-            repr((sweep.task, sweep.objective, sweep.run_ids, sorted(sweep.fixed.items()))).encode()
-        )
-        digest.update(sweep.y.tobytes() + sweep.infeasible.tobytes() + sweep.configuration.tobytes())
-        for parameter in sweep.hyperparameters:
-            digest.update(repr((parameter.name, parameter.scale, parameter.levels)).encode())
-            digest.update(parameter.values.tobytes())
+    digest = digest_of(libraries(), [(task, state.digest) for task, state in states.items()])
     miners = " ".join(sorted(settings.miners)) or "all"
-    made_by = f"hpkb {hpkb.__version__} ({code_digest(*MINING)}); seed {settings.seed}; miners {miners}"
-    return f"{made_by}; runs {digest.hexdigest()}"
+    made_by = f"hpkb {hpkb.__version__} ({code_digest()}); seed {settings.seed}; miners {miners}"
+    return f"{made_by}; runs {digest}"
 
 
 def _report(
-    base: KnowledgeBase, ingested: IngestReport | None, sweeps: Sequence[Sweep], settings: AnalysisSettings
+    base: KnowledgeBase,
+    ingested: IngestReport | None,
+    states: Mapping[str, TaskState],
+    settings: AnalysisSettings,
 ) -> AnalysisReport:
     source, dry = ingested.source if ingested else None, settings.dry_run
-    verdicts = Counter(() if dry else (f.verdict for f in base.findings()))
     return AnalysisReport(
-        ingested, len(sweeps), sum(sweep.n_runs for sweep in sweeps), dict(sorted(verdicts.items())),
+        ingested, len(states), sum(state.n_runs for state in states.values()), {} if dry else base.verdicts(),
         None if dry else settings.handbook, readings(base.connection, source), questions(base.connection, source), dry,
     )  # fmt: skip

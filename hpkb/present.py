@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from hpkb.pipeline import AnalysisReport
 
 _TASKS = 50  # tasks that a table shows
+_FINDINGS = 1_000  # findings that a terminal shows
+_WIDTH = 400  # of a table in a pipe
 _OTHERS = 12  # names of their own that a dry run lists
+_FLAT = json.JSONEncoder(separators=(",\n  ", ": "))
+_EMOJI = re.compile(r":\S+:")  # which rich would replace
 _STYLE = {"supported": "green", "rejected": "red", "insufficient": "dim"}
 _CSV = (
     *("id", "miner", "task", "hyperparameters", "quantity", "verdict", "estimate", "low", "high"),
@@ -44,20 +50,66 @@ def stages(stream: IO[str]) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(escape(text))
 
 
-def findings(found: Sequence[Finding], format_: str) -> str:
-    """Returns the findings as a table, a JSON array or CSV."""
+def findings(found: Sequence[Finding], format_: str) -> Iterator[str]:
+    """Yields the findings as a JSON array or CSV, in parts: there may be thousands."""
     if format_ == "json":
-        return json.dumps([f.to_json() for f in found], indent=1)
-    if format_ == "csv":
-        return _csv(found)
+        yield from _json(found)
+    else:
+        yield _csv(found)
+
+
+def claims(found: Sequence[tuple[str | None, str, str]]) -> str:
+    """Returns a table of task, verdict and claim."""
     if not found:
         return "No findings. Try: hpkb analyze"
+    rows = [("all tasks" if task is None else task, verdict, claim) for task, verdict, claim in found]
+    if not Console().is_terminal and (plain := _plain_table([("task", "verdict", "finding"), *rows])):
+        return plain
+    shown = rows[:_FINDINGS] if Console().is_terminal else rows
     table = Table("task", "verdict", "finding", box=None, pad_edge=False)
-    for finding in found:
-        task = "all tasks" if finding.task is None else finding.task
-        style = _STYLE[finding.verdict]
-        table.add_row(escape(task), f"[{style}]{finding.verdict}[/]", escape(finding.claim))
-    return text(table)
+    for task, verdict, claim in shown:
+        table.add_row(escape(task), f"[{_STYLE[verdict]}]{verdict}[/]", escape(claim))
+    more = len(rows) - len(shown)
+    told = f"and {more:,} more: choose with --task, --miner or --verdict; --format csv has all" if more else ""
+    return "\n".join([text(table), *([told] if told else [])])
+
+
+def _plain_table(rows: Sequence[Sequence[str]]) -> str | None:
+    """The rows as `text` would print them to a pipe; None where it takes more than padding. Rich takes 0.5 ms a row."""
+    cells = [cell for row in rows for cell in row]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + 2 * len(widths) > _WIDTH or not all(c.isprintable() and not _EMOJI.search(c) for c in cells):
+        return None
+    return "\n".join("  ".join(map(_padded, row, widths)).rstrip() for row in rows)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))
+
+
+def _json(found: Sequence[Finding]) -> Iterator[str]:
+    """The array as `json.dumps` indents it; a list of runs that many findings have is made a text once."""
+    lists: dict[int, str] = {}
+    for number, finding in enumerate(found):
+        runs = id(finding.run_ids)
+        if runs not in lists:
+            lists[runs] = _json_list(finding.run_ids)
+        yield (",\n " if number else "[\n ") + _json_object(finding, lists[runs])
+    yield "\n]\n" if found else "[]\n"
+
+
+def _json_object(finding: Finding, runs: str) -> str:
+    document = finding.to_json(runs=False)
+    lists = {name: _json_list(value) for name, value in document.items() if isinstance(value, list)}
+    inner = _FLAT.encode({**document, **{name: [] for name in lists}})[1:-1]
+    for name, listed in (lists | {"run_ids": runs}).items():
+        inner = inner.replace(f'"{name}": []', f'"{name}": {listed}', 1)  # within a text, a quote has a backslash
+    return f"{{\n  {inner}\n }}"
+
+
+def _json_list(values: Iterable[str]) -> str:
+    lines = ",\n   ".join(map(json.dumps, values))
+    return f"[\n   {lines}\n  ]" if lines else "[]"
 
 
 def analysis(report: AnalysisReport, format_: str) -> str:
@@ -169,7 +221,7 @@ def text(table: Table) -> str:
     """Returns the table as text: coloured and as wide as the terminal, or plain and unwrapped for a pipe."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=400, color_system=None)
+        console = Console(width=_WIDTH, color_system=None)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpkb.names import lookup, rank_of
-from hpkb.sweep import FloatArray, IntArray, Scale
+from hpkb.sweep import BoolArray, FloatArray, IntArray, Scale
 
 _MOST_LEVELS = 20
 _WIDE = 20.0  # a positive number of unknown meaning whose largest value is this many times its smallest is logarithmic
@@ -51,13 +51,24 @@ def column(name: str, n_runs: int, runs: IntArray, numbers: FloatArray, texts: p
     """
     known = lookup(name)
     is_text = np.isnan(numbers)
-    words = {text.strip().lower() for text in texts.filter(pa.array(is_text)).unique().to_pylist() if text is not None}
+    words = {text.strip().lower() for text in _texts_of(texts, is_text)} if is_text.any() else set()
     if (known and known.scale == "category") or not words <= _ABSENT or is_text.all():
         return _category(name, n_runs, runs, texts)
     values = np.full(n_runs, np.nan)
     values[runs] = numbers
     codes, n_levels = _codes(values)
     return Column(name, _scale(known.scale if known else None, values), values, (), codes, n_levels)
+
+
+def _texts_of(texts: pa.ChunkedArray, rows: BoolArray) -> list[str]:
+    """The distinct texts of some rows, but for absent ones. Made of an array, a filter of pyarrow's imports pandas."""
+    known = rows & np.from_dlpack(texts.is_valid().cast(pa.uint8()).combine_chunks()).astype(np.bool_)
+    encoded = _filled(texts).combine_chunks().dictionary_encode()
+    return [encoded.dictionary[int(i)].as_py() for i in np.unique(np.from_dlpack(encoded.indices)[known])]
+
+
+def _filled(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    return texts.fill_null("") if texts.null_count else texts
 
 
 def varying(columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
@@ -77,12 +88,12 @@ def _both_scientific(candidate: Column, other: Column) -> bool:
 
 
 def _category(name: str, n_runs: int, runs: IntArray, texts: pa.ChunkedArray) -> Column:
-    encoded = texts.fill_null("").combine_chunks().dictionary_encode()
+    encoded = _filled(texts).combine_chunks().dictionary_encode()
     plain = [_plain(text) for text in encoded.dictionary.to_pylist()]
     levels = sorted(set(plain), key=_natural)
     number = {level: index for index, level in enumerate(levels)}
     values = np.full(n_runs, np.nan)
-    values[runs] = np.array([number[level] for level in plain], dtype=float)[encoded.indices.to_numpy()]
+    values[runs] = np.array([number[level] for level in plain], dtype=float)[np.from_dlpack(encoded.indices)]
     codes, n_levels = _codes(values)
     return Column(name, "category", values, tuple(levels), codes, n_levels)
 

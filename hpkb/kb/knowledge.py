@@ -11,36 +11,46 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa
 
 from hpkb.findings import Finding
-from hpkb.kb.lake_curves import attach_lakes
-from hpkb.kb.staging import registered
-from hpkb.kb.store import complete, connect, transaction
+from hpkb.kb.saving import write_findings
+from hpkb.kb.store import complete, connect, has_table, transaction
 
 if TYPE_CHECKING:
     from hpkb.recommend.answer import Recommendation
 
-_TUPLES = ("hyperparameters", "caveats", "run_ids")
+_TUPLES = ("hyperparameters", "caveats")
+_NO_LISTS: Mapping[str, tuple[str, ...]] = {}
+_FIELDS = frozenset(field.name for field in fields(Finding))
 
 _SELECT_TASKS = """-- One row per task.
 SELECT task_id FROM tasks ORDER BY task_id"""
 
-_SELECT_FINDINGS = """-- One row per finding, in the order in which they were saved.
-SELECT document, figure FROM findings
-WHERE ($task IS NULL OR task = $task) AND ($miner IS NULL OR miner = $miner)
+_CHOSEN = """WHERE ($task IS NULL OR task = $task OR ($overall AND task IS NULL)) AND ($miner IS NULL OR miner = $miner)
   AND ($verdict IS NULL OR verdict = $verdict)
 ORDER BY rowid"""
+_SELECT_FINDINGS = f"""-- One row per finding, in the order in which they were saved.
+SELECT document, figure FROM findings
+{_CHOSEN}"""
+_SELECT_DOCUMENTS = f"""-- One row per finding, in the order in which they were saved, without the numbers of its chart.
+SELECT document, NULL FROM findings
+{_CHOSEN}"""
 
-_ADD_FINDING = """-- One row per finding.
-INSERT INTO findings VALUES ($finding_id, $miner, $task, $quantity, $verdict, $claim, $estimate, $low, $high,
-    $p_value, $q_value, $document, $figure)"""
+_SELECT_CLAIMS = f"""-- One row per finding, in the order in which they were saved: what it says.
+SELECT task, verdict, claim FROM findings
+{_CHOSEN}"""
 
-_ADD_FINDING_RUNS = """-- One row per finding and run.
-INSERT INTO finding_runs SELECT DISTINCT finding_id, unnest(run_ids) AS run_id FROM staged_findings ORDER BY ALL"""
+_SELECT_LISTS = """-- One row per list of runs that is asked for.
+SELECT run_list, run_ids FROM run_lists WHERE list_contains($wanted, run_list)"""
+
+_COUNT_VERDICTS = """-- One row per verdict: how many findings have it.
+SELECT verdict, count(*) FROM findings GROUP BY verdict ORDER BY verdict"""
 
 _SELECT_DEFAULT = """-- One row: the recommendation of the task.
 SELECT document FROM defaults WHERE task = $task"""
+
+_FORGET_OUTLINES = """-- One row per task whose outline does not hold any more; its forest does.
+UPDATE outlines SET document = NULL WHERE document IS NOT NULL"""
 
 _ADD_SUGGESTION = """-- One row per task.
 INSERT OR REPLACE INTO suggestions VALUES ($task, $document)"""
@@ -68,35 +78,54 @@ class KnowledgeBase:
         Parameters are bound by name: `kb.sql("SELECT * FROM runs WHERE task_id = $task", task="digits")`.
         """
         if not self._sees_lakes:
-            attach_lakes(self.connection)
-            self._sees_lakes = True
+            self._see_lakes()
         return self.connection.sql(query, params=parameters or None)
+
+    def _see_lakes(self) -> None:
+        self._sees_lakes = True
+        if has_table(self.connection, "lake_files"):
+            from hpkb.kb.lake_curves import attach_lakes  # with pyarrow, which takes a tenth of a second
+
+            attach_lakes(self.connection)
 
     def task_names(self) -> list[str]:
         """Returns the tasks that there are, those without an outcome too, in the order of the alphabet."""
         return [row[0] for row in self.connection.execute(_SELECT_TASKS).fetchall()]
 
     def findings(
+        self, task: str | None = None, miner: str | None = None, verdict: str | None = None, figures: bool = True,
+        runs: bool = True, overall: bool = False,
+    ) -> list[Finding]:  # fmt: skip
+        """Returns the findings of the last analysis, as they were saved; of one task, miner or verdict if given.
+
+        With `overall`, those over all tasks are among those of a task.
+        Without `figures` or `runs`, which are most of them, the numbers of the charts and the ids of the runs are left
+        out.
+        """
+        chosen = {"task": task, "miner": miner, "verdict": verdict, "overall": overall}
+        rows = self.connection.execute(_SELECT_FINDINGS if figures else _SELECT_DOCUMENTS, chosen).fetchall()
+        documents = [json.loads(document) for document, _ in rows]
+        lists = run_lists(self.connection, documents) if runs else {}
+        figured = [json.loads(figure) if figure else {} for _, figure in rows]
+        return [finding_of(document, figure, lists) for document, figure in zip(documents, figured, strict=True)]
+
+    def claims(
         self, task: str | None = None, miner: str | None = None, verdict: str | None = None
-    ) -> list[Finding]:
-        """Returns the findings of the last analysis, as they were saved; of one task, miner or verdict if given."""
-        chosen = {"task": task, "miner": miner, "verdict": verdict}
-        return [_finding(*row) for row in self.connection.execute(_SELECT_FINDINGS, chosen).fetchall()]
+    ) -> list[tuple[str | None, str, str]]:
+        """Returns task, verdict and claim of the findings, as `findings` chooses and orders them."""
+        chosen = {"task": task, "miner": miner, "verdict": verdict, "overall": False}
+        return self.connection.execute(_SELECT_CLAIMS, chosen).fetchall()
+
+    def verdicts(self) -> dict[str, int]:
+        """Returns how many findings have each verdict, in the order of the alphabet."""
+        return dict(self.connection.execute(_COUNT_VERDICTS).fetchall())
 
     def save_findings(self, findings: Sequence[Finding]) -> None:
         """Replaces all findings by these; raises ValueError where a figure holds a NaN or two ask the same."""
-        rows = {finding.id: finding for finding in findings}
-        if len(rows) < len(findings):
-            raise ValueError("two findings ask the same question: miner, task, quantity and hyperparameters agree")
         with transaction(self.connection):
-            self.connection.execute("DELETE FROM finding_runs")
-            self.connection.execute("DELETE FROM findings")
-            for finding in findings:
-                self.connection.execute(_ADD_FINDING, _row(finding))
-            runs = {"finding_id": list(rows), "run_ids": [list(finding.run_ids) for finding in rows.values()]}
-            staged = pa.table(runs, pa.schema([("finding_id", pa.string()), ("run_ids", pa.list_(pa.string()))]))
-            with registered(self.connection, "staged_findings", staged):
-                self.connection.execute(_ADD_FINDING_RUNS)
+            complete(self.connection)
+            write_findings(self.connection, findings)
+            self._forget_outlines()
 
     def defaults(self, task: str | None = None) -> dict[str, Any] | None:
         """Returns the recommendation for a task, or over all tasks; None where there is none."""
@@ -138,6 +167,7 @@ class KnowledgeBase:
         """Keeps the recommendation for a task, or over all tasks, in place of the one before."""
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         self.connection.execute(_ADD_DEFAULT, {"task": task or "", "verdict": verdict, "document": text})
+        self._forget_outlines()
 
     def save_suggestions(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Keeps what `suggest` proposed, a document a task, in place of all that was kept before."""
@@ -150,6 +180,12 @@ class KnowledgeBase:
     def clear_defaults(self) -> None:
         """Forgets all recommendations."""
         self.connection.execute("DELETE FROM defaults")
+        self._forget_outlines()
+
+    def _forget_outlines(self) -> None:
+        """Notes that what `hpkb.suggest.outline` has kept was made with other findings or recommendations."""
+        if has_table(self.connection, "outlines"):
+            self.connection.execute(_FORGET_OUTLINES)
 
     def close(self) -> None:
         """Closes the file."""
@@ -190,25 +226,23 @@ class _Meta(MutableMapping[str, str]):
         return sum(1 for _ in self)
 
 
-def _row(finding: Finding) -> dict[str, Any]:
-    document = {**finding.to_json(), "claim_if_insufficient": finding.claim_if_insufficient}
-    columns = ("miner", "task", "quantity", "verdict", "claim", "p_value", "q_value")
-    numbers = {name: _number(getattr(finding, name)) for name in ("estimate", "low", "high")}
-    return {
-        "finding_id": finding.id,
-        **{name: getattr(finding, name) for name in columns},
-        **numbers,
-        "document": json.dumps(document, allow_nan=False, ensure_ascii=False),
-        "figure": json.dumps(dict(finding.figure), allow_nan=False, ensure_ascii=False),
-    }
+def run_lists(
+    connection: duckdb.DuckDBPyConnection, documents: Iterable[Mapping[str, Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Returns the runs that the documents of findings name by their list; those of a list are there once."""
+    wanted = {document["run_list"] for document in documents if "run_list" in document}
+    if not wanted or not has_table(connection, "run_lists"):
+        return {}
+    rows = connection.execute(_SELECT_LISTS, {"wanted": sorted(wanted)}).fetchall()
+    return {name: tuple(run_ids) for name, run_ids in rows}
 
 
-def _number(value: float | str | None) -> float | None:
-    return None if isinstance(value, str) else value
-
-
-def _finding(document: str, figure: str) -> Finding:
-    known = {field.name for field in fields(Finding)}
-    plain: dict[str, Any] = {name: value for name, value in json.loads(document).items() if name in known}
-    plain.update((name, tuple(plain[name])) for name in _TUPLES)
-    return Finding(**plain, figure=json.loads(figure))
+def finding_of(
+    document: Mapping[str, Any], figure: Mapping[str, Any], lists: Mapping[str, tuple[str, ...]] = _NO_LISTS
+) -> Finding:
+    """Returns the finding that a document and its chart are of, with its runs where they are among the lists."""
+    plain = {name: value for name, value in document.items() if name in _FIELDS}
+    # A file from before there were lists has the runs in the document.
+    runs = lists.get(document.get("run_list", ""), ()) or tuple(document.get("run_ids", ()))
+    plain |= {name: tuple(plain[name]) for name in _TUPLES} | {"run_ids": runs}
+    return Finding(**plain, figure=figure)

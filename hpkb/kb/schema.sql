@@ -167,7 +167,8 @@ CREATE TABLE IF NOT EXISTS generalization_gaps (
     is_widening       BOOLEAN           -- the slope is positive by more than twice its error
 );
 
--- One row per finding of the last analysis. `document` is the JSON of the contract, `figure` the chart's numbers.
+-- One row per finding of the last analysis. `document` is the JSON of the contract, but with `run_list` in place of
+-- `run_ids` where there are many of them, which most findings of a task have in common; `figure` the chart's numbers.
 CREATE TABLE IF NOT EXISTS findings (
     finding_id TEXT PRIMARY KEY,
     miner      TEXT NOT NULL,
@@ -190,6 +191,21 @@ CREATE TABLE IF NOT EXISTS finding_runs (
     run_id     TEXT NOT NULL
 );
 
+-- One row per list of runs that findings rest on, in the order in which their documents have them.
+CREATE TABLE IF NOT EXISTS run_lists (
+    run_list TEXT NOT NULL,         -- a digest of the runs
+    run_ids  TEXT[] NOT NULL
+);
+
+-- One row per task and part of what mining gave of it before all tasks are looked at together: 'findings', 'default'.
+CREATE TABLE IF NOT EXISTS mined (
+    task    TEXT NOT NULL,
+    part    TEXT NOT NULL,
+    made_of TEXT NOT NULL,          -- a digest of the task's runs, the code, the seed and the miners
+    size    BIGINT NOT NULL,        -- of the content, in bytes, before it was compressed
+    content BLOB NOT NULL           -- JSON, compressed by zstd
+);
+
 -- One row per task with a recommendation; task '' is the recommendation over all tasks. `document` is its JSON.
 CREATE TABLE IF NOT EXISTS defaults (
     task     TEXT PRIMARY KEY,
@@ -201,6 +217,14 @@ CREATE TABLE IF NOT EXISTS defaults (
 CREATE TABLE IF NOT EXISTS suggestions (
     task     TEXT PRIMARY KEY,
     document TEXT NOT NULL
+);
+
+-- One row per task: what `hpkb check` needs of it, so that it need not load its runs; see `suggest/outline.py`.
+CREATE TABLE IF NOT EXISTS outlines (
+    task     TEXT NOT NULL,
+    made_of  TEXT NOT NULL,         -- a digest of the task's runs and of the code
+    document TEXT,                  -- JSON; NULL once the findings or recommendations that it was made with are gone
+    forest   BLOB                   -- that predicts the regret of a configuration, where the task is not too large
 );
 
 -- One row per part of the edition before this one: what the analysis found that last found something else. `document` is

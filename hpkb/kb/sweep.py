@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -17,7 +18,9 @@ _TASKS = """-- One row per task with an objective.
 SELECT task_id, metric || ':' || direction FROM tasks WHERE $task IS NULL OR task_id = $task ORDER BY task_id"""
 
 _RUNS = """-- One row per run of the task that has an outcome.
-SELECT run_id, CAST(seed AS DOUBLE) AS seed, objective_min, infeasible FROM runs
+SELECT run_id, coalesce(CAST(seed AS DOUBLE), CAST('NaN' AS DOUBLE)) AS seed,
+    coalesce(objective_min, CAST('NaN' AS DOUBLE)) AS objective_min, infeasible
+FROM runs
 WHERE task_id = $task AND (infeasible OR objective_min IS NOT NULL) ORDER BY run_id"""
 
 _NAMES = """-- One row per parameter of the task.
@@ -28,7 +31,7 @@ _VALUES = """-- One row per run and parameter of its configuration.
 WITH numbered AS (
     SELECT run_id, row_number() OVER (ORDER BY run_id) - 1 AS run FROM runs
     WHERE task_id = $task AND (infeasible OR objective_min IS NOT NULL))
-SELECT h.name, n.run, h.value_number, h.value_text
+SELECT h.name, n.run, coalesce(h.value_number, CAST('NaN' AS DOUBLE)) AS value_number, h.value_text
 FROM hyperparameters h JOIN numbered n USING (run_id) WHERE list_contains($names, h.name) ORDER BY h.name, n.run"""
 
 
@@ -41,8 +44,9 @@ def load_sweeps(connection: duckdb.DuckDBPyConnection, task: str | None = None) 
 
 def _sweep(connection: duckdb.DuckDBPyConnection, task: str, objective: str) -> Sweep:
     runs = connection.sql(_RUNS, params={"task": task}).to_arrow_table()
-    seed, y = (runs[name].cast(pa.float64()).fill_null(np.nan).to_numpy() for name in ("seed", "objective_min"))
-    infeasible, run_ids = runs["infeasible"].to_numpy(), runs["run_id"].to_pylist()
+    seed, y = (_numbers(runs[name]) for name in ("seed", "objective_min"))
+    infeasible = _numbers(runs["infeasible"].cast(pa.uint8())).astype(np.bool_)
+    run_ids = runs["run_id"].to_pylist()
     chosen, fixed = varying(_columns(connection, task, len(run_ids)))
     order, configuration = _in_order([c.codes for c in chosen], seed, y, run_ids)
     hyperparameters = (Hyperparameter(c.name, c.scale, c.values[order], c.levels) for c in chosen)
@@ -60,9 +64,14 @@ def _columns(connection: duckdb.DuckDBPyConnection, task: str, n_runs: int) -> l
     for name in sorted(starts):
         part = rows.slice(start, starts[name])
         start += starts[name]
-        number = part["value_number"].fill_null(np.nan).to_numpy()
-        columns.append(column(name, n_runs, part["run"].to_numpy(), number, part["value_text"]))
+        number = _numbers(part["value_number"])
+        columns.append(column(name, n_runs, _numbers(part["run"]), number, part["value_text"]))
     return columns
+
+
+def _numbers(column: pa.ChunkedArray) -> Any:
+    """The column, which has no NULL, as an array. By `to_numpy`, or to fill NULLs, pyarrow would import pandas."""
+    return np.from_dlpack(column.combine_chunks())
 
 
 def _in_order(

@@ -220,8 +220,8 @@ def in_lake(url: str) -> Iterator[None]:
     except (OSError, duckdb.IOException, duckdb.InvalidInputException) as error:
         reason = " ".join(str(error).split())
         raise SourceError(
-            f"The lake '{url}' cannot be read or written: {reason}. Analyze again where it was compacted since; where a "
-            "file is lost, delete the lake and make it again: hpkb lake sync"
+            f"The lake '{url}' cannot be read or written: {reason}. Analyze again where it was compacted since; "
+            "where a file is lost, delete the lake and make it again: hpkb lake sync"
         ) from None
 
 

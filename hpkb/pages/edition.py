@@ -14,7 +14,7 @@ from hpkb.kb.store import has_table
 
 #: What the pages are made of. The points of curves are left out: a run that gets new ones gets a new fingerprint.
 _TABLES = (
-    "meta", "tasks", "runs", "hyperparameters", "splits", "hardware", "findings", "finding_runs", "defaults",
+    "meta", "tasks", "runs", "hyperparameters", "splits", "hardware", "findings", "run_lists", "defaults",
     "curve_features", "last_edition", "suggestions",
 )  # fmt: skip
 

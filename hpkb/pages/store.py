@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import duckdb
 
 from hpkb.kb import editions
 from hpkb.kb.editions import Edition
+from hpkb.kb.knowledge import run_lists
 from hpkb.kb.lake_curves import attach_lakes, stores_of_lakes
 from hpkb.kb.store import has_table
 from hpkb.pages import redacted
@@ -175,16 +177,27 @@ def read(connection: duckdb.DuckDBPyConnection) -> Knowledge:
     return Knowledge(
         tasks=_tasks(connection, runs),
         runs={run.run_id: run for run in runs},
-        findings=tuple(
-            Record(redacted.document(document, secrets), redacted.document(figure or "{}", secrets))
-            for document, figure in findings
-        ),
+        findings=_records(connection, findings, secrets),
         defaults={task: redacted.document(document, secrets) for task, document in defaults},
         meta=dict(meta),
         suggestions=tuple(redacted.document(document, secrets) for (document,) in _suggestions(connection)),
         editions=(editions.last(connection), editions.present(connection)),
         sources=tuple((source, kind) for source, kind in sources),
     )
+
+
+def _records(
+    connection: duckdb.DuckDBPyConnection, rows: list[tuple[str, str | None]], secrets: tuple[str, ...]
+) -> tuple[Record, ...]:
+    documents = [redacted.document(document, secrets) for document, _ in rows]
+    lists = {
+        name: redacted.document(json.dumps(runs, ensure_ascii=False), secrets)
+        for name, runs in run_lists(connection, documents).items()
+    }
+    for document in documents:
+        document.setdefault("run_ids", lists.get(document.pop("run_list", ""), []))
+    figures = (redacted.document(figure or "{}", secrets) for _, figure in rows)
+    return tuple(map(Record, documents, figures))
 
 
 def _suggestions(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:

@@ -10,6 +10,7 @@ from hpkb.names import canonical
 from hpkb.recommend.candidates import number
 
 if TYPE_CHECKING:
+    from hpkb.findings import Finding
     from hpkb.kb.knowledge import KnowledgeBase
 
 
@@ -57,7 +58,7 @@ def answer(
     from hpkb.recommend.evidence import with_evidence
     from hpkb.recommend.laws import laws_of
 
-    sweeps, findings = load_sweeps(base.connection, task), base.findings()
+    sweeps, findings = load_sweeps(base.connection, task), _findings(base, task)
     document = recommend(sweeps, task, values, k, laws=laws_of(findings, task))
     return Recommendation(with_evidence(document, findings, sweeps))
 
@@ -74,13 +75,18 @@ def _leaning(
     target = next((s for s in sweeps if s.task == task), None)
     if target is None:
         raise KnowledgeBaseError(f"No run of '{task}' has an outcome yet. Try: hpkb analyze")
-    found = lean(base, target, sweeps, given, k, is_like, laws_of(base.findings(), task))
+    found = lean(base, target, sweeps, given, k, is_like, laws_of(_findings(base, task), task))
     if found["verdict"] == "recommended" or base.defaults(None) is None:
         return Recommendation(found)
     overall = answer(base, None, given, k)
     own: dict[str, Any] = {name: found[name] for name in ("task", "like", "leaned_on") if name in found}
     reason = f"{found['reason']} This is the default of all tasks: {overall['reason']}"
     return Recommendation({**overall, **own, "reason": reason})
+
+
+def _findings(base: KnowledgeBase, task: str | None) -> list[Finding]:
+    """What a recommendation may rest on: the findings of the task and those over all tasks, or all that there are."""
+    return base.findings(task, figures=False, runs=False, overall=True)
 
 
 def _unknown(base: KnowledgeBase, task: str | None) -> str:

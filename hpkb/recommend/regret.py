@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from hpkb.sweep import BoolArray, FloatArray, IntArray, Sweep
 
@@ -81,6 +80,8 @@ def mean_interval(values: FloatArray, weights: FloatArray | None = None) -> tupl
         return mean, 0.0, CAP
     n = float(w.sum() ** 2 / (w**2).sum())
     spread = float(np.average((values - mean) ** 2, weights=w)) * n / max(n - 1, 1e-9)
+    from scipy.stats import t as student  # half a second to import: who only asks for regrets need not pay it
+
     half = float(student.ppf(0.975, max(n - 1, 0.5))) * float(np.sqrt(spread / n))
     return mean, max(0.0, mean - half), min(CAP, mean + half)
 

@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Key
 from hpkb.recommend.regret import CAP, configuration_means, on_regret
-from hpkb.stats import noise
 from hpkb.stats.sampling import drawn
 from hpkb.sweep import FloatArray, Sweep
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 UNKNOWN = 1.0  # the regret granted to what a task never tried: that of its median configuration
 TREES = 100
 REFITTED = 1_000  # runs at most that a forest for a test or for a range is fitted to
+
+
+class Regressor(Protocol):
+    """A forest that was fitted: scikit-learn's, or one that was kept (`hpkb.recommend.packed_forest`)."""
+
+    def predict(self, X: FloatArray, /) -> FloatArray:
+        """The prediction of each row, (n,)."""
 
 
 def forest(sweep: Sweep, regrets: FloatArray, seed: int, most: int | None = None) -> ExtraTreesRegressor:
@@ -31,6 +40,8 @@ def forest(sweep: Sweep, regrets: FloatArray, seed: int, most: int | None = None
     if most is not None:
         some = drawn(len(rows), most, [seed, 7])
         rows, regrets = rows[some], regrets[some]
+    from sklearn.ensemble import ExtraTreesRegressor  # half a second: not where a forest is there already
+
     return ExtraTreesRegressor(TREES, random_state=seed).fit(rows, regrets)
 
 
@@ -46,15 +57,15 @@ class TaskModel:
     """A task on the scale of normalised regret: its sweep, the forest on it, and the measured configurations."""
 
     sweep: Sweep
-    surrogate: ExtraTreesRegressor
+    surrogate: Regressor
     measured: Mapping[Key, float]
     seed: int
 
     @classmethod
-    def fit(cls, sweep: Sweep, names: Sequence[str], seed: int) -> TaskModel:
-        """The model of one task, its measured configurations keyed over `names`."""
+    def fit(cls, sweep: Sweep, names: Sequence[str], seed: int, fitted: Regressor | None = None) -> TaskModel:
+        """The model of one task, its measured configurations keyed over `names`; with the forest `fitted` to it."""
         scaled = on_regret(sweep)
-        return cls(scaled, forest(scaled, scaled.y, seed), measured_regrets(scaled, names), seed)
+        return cls(scaled, fitted or forest(scaled, scaled.y, seed), measured_regrets(scaled, names), seed)
 
     @property
     def regrets(self) -> FloatArray:
@@ -90,6 +101,8 @@ class TaskModel:
     @cached_property
     def floor(self) -> float | None:
         """The deviation of a regret over seeds among the better half; None where too little was repeated."""
+        from hpkb.stats import noise  # half a second to import
+
         return noise.floor(self.sweep)
 
     def outcomes(self, typed: Sequence[Configuration], tried: Sequence[Configuration]) -> list[float]:

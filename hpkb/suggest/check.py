@@ -12,8 +12,10 @@ import numpy as np
 from hpkb.errors import KnowledgeBaseError
 from hpkb.findings import Finding
 from hpkb.recommend.candidates import Value
+from hpkb.recommend.task_model import Regressor
 from hpkb.suggest.designs import shown, words
 from hpkb.suggest.known import Known
+from hpkb.suggest.outline import forest_of, outlined, states
 from hpkb.suggest.plan import know
 from hpkb.suggest.space import plain
 from hpkb.sweep import direction_of
@@ -48,23 +50,22 @@ def check(base: KnowledgeBase, values: Mapping[str, Value], task: str | None = N
     to fit or not to matter, else "unknown". Without a task, most tasks that know of a value decide, two at least.
     Raises KnowledgeBaseError for a task that is not known or has no run with an outcome.
     """
-    from hpkb.kb import load_sweeps
-
-    sweeps = load_sweeps(base.connection, task)
-    if not sweeps:
+    asked = {name: value for name, value in values.items() if name not in _IDENTITY}
+    known = _known(base, task, list(asked))
+    if not known:
         tasks = base.task_names()
         if task is not None and task not in tasks:
             raise KnowledgeBaseError(f"No task '{task}'. Known: {', '.join(tasks)}.")
         raise KnowledgeBaseError("No run has an outcome yet. Try: hpkb log -- python train.py; hpkb analyze")
-    asked = {name: value for name, value in values.items() if name not in _IDENTITY}
-    known = [know(base, sweep) for sweep in sweeps]
     recorded = {k.name for one in known for k in one.space.knobs} | {
         n for one in known for n in one.space.fixed
     }
     unseen = [name for name in asked if name not in recorded]
     asked = {name: value for name, value in asked.items() if name in recorded}
-    by_task = {one.sweep.task: list(lines_of(one, asked)) for one in known}
-    lines = _of_task(known[0], by_task) if task is not None or len(known) == 1 else _over_tasks(by_task)
+    if len(known) == 1:
+        lines = _of_task(list(lines_of(known[0], asked)))
+    else:
+        lines = _over_tasks({one.sweep.task: list(_of_values(one, asked)) for one in known})
     verdicts = {line["verdict"] for line in lines}
     verdict = "against" if "against" in verdicts else "unknown"
     if verdict == "unknown" and verdicts & {"fits", "no matter"}:
@@ -82,10 +83,36 @@ def check(base: KnowledgeBase, values: Mapping[str, Value], task: str | None = N
 
 def lines_of(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
     """Yields a line for each value, then for pairs that were never tried together, and for the configuration."""
+    yield from _of_values(known, values)
+    yield from _as_run(known, values)
+
+
+def _known(base: KnowledgeBase, task: str | None, names: Sequence[str]) -> list[Known]:
+    """What is known of the task, or of each; of several, their runs are loaded only where they changed since."""
+    made_of = {name: state for name, state in states(base).items() if task in (None, name)}
+    kept = outlined(base, made_of, names)
+    if len(made_of) != 1:
+        return [kept.get(name) or _of_runs(base, name) for name in made_of]
+    ((name, state),) = made_of.items()
+    findings = kept[name].findings if name in kept else None
+    return [_of_runs(base, name, forest_of(base, name, state), findings)]
+
+
+def _of_runs(
+    base: KnowledgeBase,
+    task: str,
+    forest: Regressor | None = None,
+    findings: Sequence[Finding] | None = None,
+) -> Known:
+    from hpkb.kb import load_sweeps  # a fifth of a second to import
+
+    return know(base, load_sweeps(base.connection, task)[0], 0, forest, findings)
+
+
+def _of_values(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
     for name, value in values.items():
         yield _of_value(known, name, value, values)
     yield from _of_pairs(known, values)
-    yield from _as_run(known, values)
 
 
 def _of_value(known: Known, name: str, value: Value, values: Mapping[str, Value]) -> Line:
@@ -244,8 +271,10 @@ def _of_pairs(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
 
 def _as_run(known: Known, values: Mapping[str, Value]) -> Iterator[Line]:
     """The configuration as a whole, where it was run: how far it lies from the best one."""
+    if len(values) < len(known.space.knobs):
+        return
     result, best = known.result(values), known.result(known.best[0]) if known.best else None
-    if len(values) < len(known.space.knobs) or result is None or best is None:
+    if result is None or best is None:
         return
     floor, found, difference = _floor(known), known.find(_DETECTABLE), abs(result - best)
     said = f"it was run: {known.metric} {result:.4g}, the best {best:.4g}"
@@ -267,11 +296,11 @@ def _predicted(known: Known, values: Mapping[str, Value]) -> float | None:
     return round(float(known.predicted([{**known.baseline, **named}])[0]), 3)
 
 
-def _of_task(known: Known, by_task: Mapping[str, list[Line]]) -> list[dict[str, Any]]:
+def _of_task(lines: Sequence[Line]) -> list[dict[str, Any]]:
     return [
         {"hyperparameters": list(line.hyperparameters), "verdict": line.verdict, "says": line.says,
          "finding_id": line.finding_id}
-        for line in by_task[known.sweep.task]
+        for line in lines
     ]  # fmt: skip
 
 

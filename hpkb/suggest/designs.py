@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
-from scipy.spatial import KDTree
-from scipy.stats import qmc
 
 from hpkb.findings import Finding
 from hpkb.names import rank_of
@@ -260,6 +258,8 @@ def _furthest(known: Known, cells: list[dict[str, Value]], knobs: Sequence[Knob]
     """The cells in the order of their distance from what was run."""
     columns = [known.space.knobs.index(k) for k in knobs]
     at = _middled(np.stack([known.place(cell)[columns] for cell in cells]))
+    from scipy.spatial import KDTree
+
     distance = np.asarray(KDTree(_middled(known.places[:, columns])).query(at)[0])
     return [cells[i] for i in np.argsort(-distance, kind="stable")]
 
@@ -322,6 +322,9 @@ def spread(known: Known, n: int, gaps: Sequence[Mapping[str, object]] = ()) -> l
     knobs = known.space.knobs
     if not knobs or n < 1:
         return []
+    from scipy.spatial import KDTree  # with the next one a second to import, which `hpkb check` need not pay
+    from scipy.stats import qmc
+
     points = qmc.Sobol(len(knobs), rng=np.random.default_rng(known.seed)).random(CANDIDATES)
     made = [_placed(known, knobs, point, gaps) for point in points]
     made = [values for values in made if known.space.is_safe(values) and not known.has_run(values)]

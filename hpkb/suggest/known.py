@@ -14,7 +14,7 @@ from hpkb.findings import Finding
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Key, Value
 from hpkb.recommend.regret import configuration_means
-from hpkb.recommend.task_model import TaskModel
+from hpkb.recommend.task_model import Regressor, TaskModel
 from hpkb.suggest.space import Knob, Space
 from hpkb.sweep import FloatArray, Sweep, direction_of, metric_of
 
@@ -53,6 +53,7 @@ class Known:
     origin: str
     seed: int
     overall: Mapping[str, Any] | None = None  # the recommendation over all tasks, as JSON
+    forest: Regressor | None = None  # fitted to the task before
 
     @property
     def names(self) -> list[str]:
@@ -92,11 +93,9 @@ class Known:
         names = [k.name for k in self.space.knobs]
         order = np.argsort(self.sweep.configuration, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(self.sweep.configuration[order])) + 1)
-        return {
-            candidates.key(candidates.read(self.sweep, int(m[0]), names)): m.tolist()
-            for m in members
-            if m.size
-        }
+        there = [m.tolist() for m in members if m.size]
+        configurations = candidates.read_all(self.sweep, names, [rows[0] for rows in there])
+        return {candidates.key(c): rows for c, rows in zip(configurations, there, strict=True)}
 
     @cached_property
     def places(self) -> FloatArray:
@@ -162,7 +161,7 @@ class Known:
     def _model(self) -> TaskModel | None:
         if not self.space.knobs or len(self.best) < FEWEST_TO_PREDICT:
             return None
-        return TaskModel.fit(self.sweep, [k.name for k in self.space.knobs], self.seed)
+        return TaskModel.fit(self.sweep, [k.name for k in self.space.knobs], self.seed, self.forest)
 
     @property
     def can_predict(self) -> bool:

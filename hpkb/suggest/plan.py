@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpkb.errors import KnowledgeBaseError, UsageError
+from hpkb.findings import Finding
 from hpkb.recommend.candidates import Value, number
-from hpkb.recommend.likeness import alike
-from hpkb.suggest import bayes, designs
+from hpkb.recommend.task_model import Regressor
+from hpkb.suggest import designs
 from hpkb.suggest.known import Experiment, Known
 from hpkb.suggest.options import options_of
 from hpkb.suggest.space import Space, plain, scale_of, space_of
@@ -68,6 +69,9 @@ def _proposed(
         found = [*designs.baseline(known), *designs.one_at_a_time(known, SEEDS_OF_PERTURBATIONS)]
         found += list(designs.never_varied(known))
     elif design == "bayes":
+        from hpkb.recommend.likeness import alike  # these import scipy and scikit-learn, which takes a second
+        from hpkb.suggest import bayes
+
         found, note = bayes.ask(known, alike(base, sweep, sweeps), n)
     else:
         found = list(_in_turn(_groups(known, n)))
@@ -75,12 +79,21 @@ def _proposed(
     return _document(base, known, chosen, design, note, left_out)
 
 
-def know(base: KnowledgeBase, sweep: Sweep, seed: int = 0) -> Known:
-    """Returns what experiments of a task start from."""
-    findings = base.findings(task=sweep.task)
+def know(
+    base: KnowledgeBase,
+    sweep: Sweep,
+    seed: int = 0,
+    forest: Regressor | None = None,
+    kept: Sequence[Finding] | None = None,
+) -> Known:
+    """Returns what experiments of a task start from.
+
+    A forest that was fitted to it before need not be fitted again, nor those of its findings be read that were kept.
+    """
+    findings = base.findings(task=sweep.task, runs=False) if kept is None else kept
     space = space_of(sweep, findings)
     baseline, origin = _baseline(base, sweep, space)
-    return Known(sweep, space, findings, space.consistent(baseline), origin, seed, base.defaults(None))
+    return Known(sweep, space, findings, space.consistent(baseline), origin, seed, base.defaults(None), forest)
 
 
 def _sweeps(base: KnowledgeBase) -> list[Sweep]:

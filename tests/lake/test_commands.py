@@ -25,9 +25,10 @@ def test_sync_show_compact_and_analyze(swept: RawStore, hpkb: Hpkb, tmp_path: Pa
 
 
 def test_one_experiment_alone(swept: RawStore, hpkb: Hpkb, tmp_path: Path) -> None:
-    one = ("lake", "sync", "--tracking-uri", swept.uri, "--experiment", "sweep, a/é", tmp_path / "lake", "--format", "json")
+    everything = ("lake", "sync", "--tracking-uri", swept.uri, "--format", "json", tmp_path / "lake")
+    one = (*everything, "--experiment", "sweep, a/é")
     assert json.loads(hpkb(*one).stdout)["new"] == 24
-    rest = json.loads(hpkb(*one[:4], tmp_path / "lake", "--format", "json").stdout)
+    rest = json.loads(hpkb(*everything).stdout)
     assert (rest["new"], rest["unchanged"]) == (48, 24)
     assert json.loads(hpkb(*one).stdout)["removed"] == 0
 
