@@ -4,7 +4,8 @@
 
 The runs of `bench/planted.py` (four curves of 10,000 steps each, 250 runs a task, a ridge in learning rate and weight
 decay) go straight into a lake in a temporary folder; then `hpkb analyze` makes a knowledge base and a handbook of it,
-and does so again with nothing new. Every stage is a process of its own. Time is by the clock and of all processors;
+and does so again with nothing new; of the first it is said how long its stages took, of which "putting tasks together"
+is what no engine splits. Every stage is a process of its own. Time is by the clock and of all processors;
 memory is the most that all processes of a stage held together (proportional set size, looked at five times a second);
 bytes are those of the lake and of the knowledge base. At the end the share of ridges whose 95% interval holds the
 planted exponent, the exponents of time and memory in the number of points, and what a cluster would need for 10^12.
@@ -80,6 +81,19 @@ def measured(points: int, stage: str, command: Sequence[str]) -> Cost:
     return Cost(points, stage, time.monotonic() - began, used, peak[0])
 
 
+def analyze(folder: Path, stages: Path, engine: str, workers: int) -> None:
+    """Analyzes the lake in the folder as `hpkb analyze` does, and writes down how long each stage took."""
+    from hpkb.pipeline import AnalysisSettings, analyze_store
+
+    begun = [("starting", time.monotonic())]
+    kb, handbook = folder / "hpkb.duckdb", folder / "handbook"
+    settings = AnalysisSettings(str(folder / "lake"), kb, handbook=handbook, workers=workers, engine=engine)
+    analyze_store(settings, lambda stage: begun.append((stage, time.monotonic())))
+    ends = [*(at for _, at in begun[1:]), time.monotonic()]
+    took = {stage: round(end - at, 1) for (stage, at), end in zip(begun, ends, strict=True)}
+    stages.write_text(json.dumps(took))
+
+
 @contextmanager
 def _memory_of(pid: int) -> Iterator[list[int]]:
     """Yields a list whose one entry becomes the most that the process and its children held together."""
@@ -124,14 +138,20 @@ def one_size(points: int, folder: Path, engine: str, workers: int) -> tuple[list
     points = n_runs * planted.POINTS_OF_A_RUN
     lake, kb = str(folder / "lake"), str(folder / "hpkb.duckdb")
     by = ["--engine", engine, "--workers", str(workers)]
-    analyze = [sys.executable, "-m", "hpkb", "analyze", "--tracking-uri", lake, "--kb", kb, *by]
-    analyze += ["--handbook", str(folder / "handbook")]
+    stages = folder / "stages.json"
+    here = [sys.executable, __file__]
     costs = [
-        measured(points, "lake", [sys.executable, __file__, "--sync", str(n_runs), lake, *by]),
-        measured(points, "analyze", analyze),
-        measured(points, "analyze again", analyze),
+        measured(points, "lake", [*here, "--sync", str(n_runs), lake, *by]),
+        measured(points, "analyze", [*here, "--analyze", str(folder), str(stages), *by]),
+        measured(points, "analyze again", [*here, "--analyze", str(folder), os.devnull, *by]),
     ]
-    told = {"runs": n_runs, "lake": _size(folder / "lake"), "knowledge base": _size(Path(kb)), **_ridges(kb)}
+    told = {
+        "seconds of the stages": json.loads(stages.read_text()),
+        "runs": n_runs,
+        "lake": _size(folder / "lake"),
+        "knowledge base": _size(Path(kb)),
+        **_ridges(kb),
+    }
     return costs, told
 
 
@@ -202,9 +222,12 @@ def main() -> None:
     parser.add_argument("--engine", default="local")
     parser.add_argument("--keep", type=Path, help="a folder for lakes, knowledge bases and handbooks")
     parser.add_argument("--sync", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--analyze", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.sync:
         return sync(args.sync[1], int(args.sync[0]), args.engine, args.workers)
+    if args.analyze:
+        return analyze(*args.analyze, args.engine, args.workers)
     costs: list[Cost] = []
     print(f"{'points':>15}  {'stage':<16} {'seconds':>9} {'processor':>10} {'memory':>9}")
     for points in sizes(args.points):

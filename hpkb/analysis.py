@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -91,6 +92,7 @@ def _mine(
     say("mining")
     jobs = ((recorded.with_all(sweep), miners, seed) for sweep in new)
     mined = dict(zip((s.task for s in new), engine.map(mine_task, jobs), strict=True))
+    say("putting tasks together")
     found = known | (memory.with_findings(mined) if memory else mined)
     per_task = [finding for sweep in sweeps for finding in found[sweep.task]]
     across = [
@@ -98,17 +100,33 @@ def _mine(
     ]
     findings = correct([*across, *per_task])
     say("choosing defaults")
-    bare = [recorded.without_curves(sweep) for sweep in sweeps]
-    chosen_before = memory.defaults() if memory else {}
-    tasks = [s.task for s in sweeps if s.task not in chosen_before]
-    overall, *own = engine.map(_recommend, ((_of_task(bare, task), task, seed) for task in (None, *tasks)))
-    of_tasks = dict(zip(tasks, own, strict=True))
-    of_tasks = chosen_before | (memory.with_defaults(of_tasks) if memory else of_tasks)
-    documents = {None: overall} | {sweep.task: of_tasks[sweep.task] for sweep in sweeps}
-    defaults = {
-        task: with_evidence(document, findings, _of_task(bare, task)) for task, document in documents.items()
+    return Mined(tuple(findings), _defaults(sweeps, findings, seed, engine, recorded, memory))
+
+
+def _defaults(
+    sweeps: Sequence[Sweep],
+    findings: Sequence[Finding],
+    seed: int,
+    engine: Engine,
+    recorded: Recorded,
+    memory: Memory | None,
+) -> dict[str | None, dict[str, Any]]:
+    """The recommendation over all tasks, under None, and of each, with what it rests on."""
+    bare = {sweep.task: recorded.without_curves(sweep) for sweep in sweeps}
+    everything = list(bare.values())
+    known = memory.defaults() if memory else {}
+    new = [task for task in bare if task not in known]
+    jobs = [(everything, None, seed), *(([bare[task]], task, seed) for task in new)]
+    overall, *own = engine.map(_recommend, jobs)
+    chosen = dict(zip(new, own, strict=True))
+    chosen = known | (memory.with_defaults(chosen) if memory else chosen)
+    said: dict[str | None, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        said[finding.task].append(finding)
+    of_tasks = {
+        task: with_evidence(chosen[task], [*said[None], *said[task]], [sweep]) for task, sweep in bare.items()
     }
-    return Mined(tuple(findings), defaults)
+    return {None: with_evidence(overall, findings, everything)} | of_tasks
 
 
 def mine_task(sweep: Sweep, miners: Sequence[str], seed: int) -> list[Finding]:
@@ -133,10 +151,6 @@ def correct(findings: Sequence[Finding]) -> list[Finding]:
             finding = finding.insufficient(f"not significant after correction for {len(tested)} comparisons")
         corrected[i] = finding
     return corrected
-
-
-def _of_task(sweeps: Sequence[Sweep], task: str | None) -> list[Sweep]:
-    return [sweep for sweep in sweeps if task is None or sweep.task == task]
 
 
 def _recommend(sweeps: Sequence[Sweep], task: str | None, seed: int) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def test_findings_come_back_with_infinities_and_all(tmp_path: Path) -> None:
         memory = Memory(connection, {"t": TaskState(2, "state")}, (), 0)
         assert memory.with_findings({"t": [finding]}) == {"t": [finding]}
         assert memory.with_defaults({"t": document}) == {"t": document}
-        assert (memory.findings(), memory.defaults(), memory.tasks) == ({"t": [finding]}, {"t": document}, {"t"})
+        assert (memory.findings(), memory.defaults()) == ({"t": [finding]}, {"t": document})
         other = Memory(connection, {"t": TaskState(2, "state")}, ("importance",), 0)
         assert (other.findings(), other.defaults()) == ({}, {"t": document})
 
