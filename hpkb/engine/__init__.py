@@ -8,7 +8,7 @@ is done again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, Protocol
@@ -69,14 +69,32 @@ def engine_when_needed(address: str, workers: int) -> Iterator[Callable[[], Engi
         yield cache(lambda: begun.enter_context(engine_of(address, workers)))
 
 
-def in_order(
-    begin: Callable[[Job], Any], result_of: Callable[[Any], Any], jobs: Iterable[Job], ahead: int
-) -> Iterator[Any]:
-    """Yields the results of jobs in their order, with at most `ahead` of them begun and not yet yielded."""
-    begun: deque[Any] = deque()
+class Begun(Protocol):
+    """How an engine keeps what it has begun; a handle stands for one job."""
+
+    def begin(self, job: Job) -> Any:
+        """Returns the handle of a job that is done as soon as there is room for it."""
+
+    def done(self, handles: Sequence[Any], wait: bool) -> set[Any]:
+        """Returns those that are done; with `wait`, when there is one at least."""
+
+    def result(self, handle: Any) -> Any:
+        """Returns what a job returned, when it is done, or raises what it raised."""
+
+
+def in_order(begun: Begun, jobs: Iterable[Job], ahead: int) -> Iterator[Any]:
+    """Yields the results of jobs in their order.
+
+    At most `ahead` are begun and not done. A long one holds up those behind it only when ten times as many wait for it.
+    """
+    line: deque[Any] = deque()
+    busy: set[Any] = set()
     for job in jobs:
-        begun.append(begin(job))
-        if len(begun) >= ahead:
-            yield result_of(begun.popleft())
-    while begun:
-        yield result_of(begun.popleft())
+        line.append(begun.begin(job))
+        busy.add(line[-1])
+        busy -= begun.done([*busy], len(busy) >= ahead)
+        while line and (line[0] not in busy or len(line) >= 10 * ahead):
+            busy.discard(line[0])
+            yield begun.result(line.popleft())
+    while line:
+        yield begun.result(line.popleft())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from hpkb.engine.one_thread import one_thread
 from hpkb.errors import HpkbError, UsageError
 from hpkb.made_by import made_by
 
-_AHEAD = 3  # jobs a core that are begun or done and not yet taken
+_AHEAD = 3  # jobs a core that are begun and not done
 _TIMES = 8  # that a job is begun again after the loss of its process or machine
 _PATIENCE = 5  # seconds for a cluster to answer
 
@@ -38,12 +38,25 @@ class _Cluster:
 
     def map(self, function: Callable[..., Any], jobs: Iterable[Job]) -> Iterator[Any]:
         """Yields `function(*job)` in the order of the jobs."""
-        begin = lambda job: self._do.remote(self._made_by, function, *job)  # noqa: E731
-        yield from in_order(begin, self._result, jobs, _AHEAD * self.parallel)
+        yield from in_order(_Sent(self._ray, self._do, self._made_by, function), jobs, _AHEAD * self.parallel)
 
-    def _result(self, reference: Any) -> Any:
+
+class _Sent:
+    """Jobs of one function, given to the cluster."""
+
+    def __init__(self, ray: Any, do: Any, made_by: str, function: Callable[..., Any]) -> None:
+        self._ray, self._do, self._made_by, self._function = ray, do, made_by, function
+
+    def begin(self, job: Job) -> Any:
+        return self._do.remote(self._made_by, self._function, *job)
+
+    def done(self, handles: Sequence[Any], wait: bool) -> set[Any]:
+        # Where they are is asked, not what they are: a result is brought here when it is its turn.
+        return set(self._ray.wait(handles, num_returns=1, timeout=None if wait else 0, fetch_local=False)[0])
+
+    def result(self, handle: Any) -> Any:
         try:
-            return self._ray.get(reference)
+            return self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
@@ -84,14 +97,20 @@ def _imported() -> Any:
 def _connect(ray: Any, address: str, workers: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if address:
-            host, _, port = address.rpartition(":")
-            socket.create_connection(
-                (host, int(port)), _PATIENCE
-            ).close()  # Ray itself would try for half a minute
-            ray.init(f"ray://{address}", **quiet)
-        else:  # not the cluster that RAY_ADDRESS may name: that one is asked for by its address
+        if not address:  # not the cluster that RAY_ADDRESS may name: that one is asked for by its address
             ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+            return
+        host, _, port = address.rpartition(":")
+        socket.create_connection(
+            (host, int(port)), _PATIENCE
+        ).close()  # Ray itself would try for half a minute
+        try:
+            ray.init(f"ray://{address}", **quiet)
+        except (
+            ConnectionError,
+            RuntimeError,
+        ):  # a busy machine starts the process that serves us too slowly for Ray
+            ray.init(f"ray://{address}", **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"ray://{address}" if address else "this machine"
         reason = " ".join(str(error).split()[:30]).rstrip(".:")

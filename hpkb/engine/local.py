@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from joblib import parallel_config
@@ -13,7 +15,7 @@ from joblib import parallel_config
 from hpkb.engine import Engine, Job, in_order
 from hpkb.engine.one_thread import one_thread
 
-_AHEAD = 3  # jobs a process that are begun or done and not yet taken
+_AHEAD = 3  # jobs a process that are begun and not done
 
 
 class _Here:
@@ -49,10 +51,8 @@ class _Processes:
         if len(first) < 2:
             yield from self._here.map(function, first)
             return
-        pool = self._started()
-        begin = lambda job: pool.submit(_do, function, *job)  # noqa: E731 (a name for what follows, not a function to keep)
-        every = (job for part in (first, waiting) for job in part)
-        yield from in_order(begin, lambda future: future.result(), every, _AHEAD * self.parallel)
+        begun = _Submitted(self._started(), function)
+        yield from in_order(begun, chain(first, waiting), _AHEAD * self.parallel)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -64,6 +64,22 @@ class _Processes:
         """Ends the processes, without the jobs that nobody waits for any more."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+class _Submitted:
+    """Jobs of one function, given to the processes."""
+
+    def __init__(self, pool: ProcessPoolExecutor, function: Callable[..., Any]) -> None:
+        self._pool, self._function = pool, function
+
+    def begin(self, job: Job) -> Future[Any]:
+        return self._pool.submit(_do, self._function, *job)
+
+    def done(self, handles: Sequence[Future[Any]], wait: bool) -> set[Any]:
+        return set(futures.wait(handles, None if wait else 0, futures.FIRST_COMPLETED).done)
+
+    def result(self, handle: Future[Any]) -> Any:
+        return handle.result()
 
 
 @contextmanager

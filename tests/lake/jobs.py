@@ -34,3 +34,9 @@ def threads() -> set[int]:
     from threadpoolctl import threadpool_info
 
     return {library["num_threads"] for library in threadpool_info()}
+
+
+def slow_first(number: int) -> int:
+    """A job of which the first takes two seconds and the others none."""
+    time.sleep(2 if number == 0 else 0)
+    return number

@@ -13,7 +13,9 @@ def test_sync_show_compact_and_analyze(swept: RawStore, hpkb: Hpkb, tmp_path: Pa
     first = hpkb("lake", "sync", "--tracking-uri", swept.uri, tmp_path / "lake")
     assert first.returncode == 0, first.stderr
     assert "72 new, 0 changed, 0 removed, 0 unchanged; 10,080 points in" in first.stdout.replace("\n", " ")
-    again = json.loads(hpkb("lake", "sync", "--tracking-uri", swept.uri, tmp_path / "lake", "--format", "json").stdout)
+    again = json.loads(
+        hpkb("lake", "sync", "--tracking-uri", swept.uri, tmp_path / "lake", "--format", "json").stdout
+    )
     assert (again["unchanged"], again["bytes"], again["parts"]) == (72, 0, 6)
     shown = hpkb("lake", "show", tmp_path / "lake").stdout
     assert "sweep, a/é" in shown

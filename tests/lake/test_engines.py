@@ -77,27 +77,33 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield running
 
 
-def test_results_come_in_the_order_of_the_jobs(engine: Engine) -> None:
+def test_what_every_engine_does(engine: Engine) -> None:
+    """Results in the order of the jobs, errors as they were raised, one thread, jobs made as they are needed."""
     assert list(engine.map(jobs.double, ((n,) for n in range(12)))) == [2 * n for n in range(12)]
     assert list(engine.map(jobs.double, [])) == []
-
-
-def test_what_a_job_raises_is_raised(engine: Engine) -> None:
     results = engine.map(jobs.fail, ((n,) for n in range(4)))
     assert next(results) == 0
     with pytest.raises(SourceError, match="no 1"):
         next(results)
-
-
-def test_a_job_has_one_thread(engine: Engine) -> None:
     assert list(engine.map(jobs.threads, [(), ()])) == [{1}, {1}]
-
-
-def test_jobs_are_made_as_they_are_needed(engine: Engine) -> None:
     made = []
-    waiting = ((made.append(n) or n,) for n in range(100))  # type: ignore[func-returns-value]
+    waiting = ((made.append(n) or n,) for n in range(1000))  # type: ignore[func-returns-value]
     assert next(engine.map(jobs.double, waiting)) == 0
-    assert len(made) <= 4 * max(1, engine.parallel)
+    assert len(made) <= 31 * engine.parallel
+
+
+def test_a_long_job_does_not_hold_up_the_others() -> None:
+    made: list[float] = []
+
+    def waiting() -> Iterator[tuple[int]]:
+        for number in range(14):
+            made.append(time.monotonic())
+            yield (number,)
+
+    with engine_of("local", 2) as engine:
+        assert list(engine.map(jobs.double, [(5,), (5,)])) == [10, 10]  # the processes are there
+        assert list(engine.map(jobs.slow_first, waiting())) == list(range(14))
+    assert made[-1] - made[0] < 1.5  # all were begun while the first went on
 
 
 def test_the_job_of_a_lost_node_is_done_again(cluster: Any, tmp_path: Path) -> None:
