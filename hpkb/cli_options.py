@@ -21,6 +21,9 @@ TRACKING = click.option(
     metavar="URI",
     help="The MLflow store. Default: MLFLOW_TRACKING_URI, then sqlite:///mlflow.db.",
 )
+EXPERIMENTS = click.option(
+    "--experiment", "experiments", multiple=True, metavar="NAME", help="Only this experiment; can be repeated."
+)
 CORRECTIONS = click.option(
     "--corrections",
     type=click.Path(path_type=Path),
