@@ -17,7 +17,9 @@ import click
 import hpkb
 from hpkb.cli_advice import ADVICE
 from hpkb.cli_lake import lake
-from hpkb.cli_options import CORRECTIONS, ENGINE, KB, TRACKING, WORKERS, cores, format_option, pairs
+from hpkb.cli_options import (
+    CORRECTIONS, ENGINE, EXPERIMENTS, KB, TRACKING, WORKERS, cores, format_option, pairs,
+)  # fmt: skip
 from hpkb.errors import HpkbError
 
 
@@ -204,13 +206,7 @@ def import_(
 
 @cli.command()
 @TRACKING
-@click.option(
-    "--experiment",
-    "experiments",
-    multiple=True,
-    metavar="NAME",
-    help="Only this experiment; can be repeated.",
-)
+@EXPERIMENTS
 @KB
 @click.option(
     "--objective",

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from hpkb.cli_options import ENGINE, TRACKING, WORKERS, cores, format_option
+from hpkb.cli_options import ENGINE, EXPERIMENTS, TRACKING, WORKERS, cores, format_option
 
 
 @click.group()
@@ -19,13 +19,7 @@ def lake() -> None:
 
 @lake.command()
 @TRACKING
-@click.option(
-    "--experiment",
-    "experiments",
-    multiple=True,
-    metavar="NAME",
-    help="Only this experiment; can be repeated.",
-)
+@EXPERIMENTS
 @ENGINE
 @WORKERS
 @format_option("table", "json")
