@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,9 +85,7 @@ class _Folder:
 
     def put(self, path: str, file: Path) -> int:
         target = self._folder(path)
-        beside = target.with_name(
-            f".{target.name}.{os.getpid()}"
-        )  # in the same file system, where a rename is at once
+        beside = _beside(target)
         shutil.copyfile(file, beside)
         os.replace(beside, target)
         file.unlink()
@@ -93,7 +93,7 @@ class _Folder:
 
     def create(self, path: str, content: bytes) -> bool:
         target = self._folder(path)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        beside = _beside(target)
         with beside.open("wb") as opened:
             opened.write(content)
             opened.flush()
@@ -102,6 +102,8 @@ class _Folder:
             os.link(beside, target)  # unlike a rename, it fails where somebody was first
         except FileExistsError:
             return False
+        except OSError:  # a file system without links
+            return _written_first(target, content)
         finally:
             beside.unlink()
         return True
@@ -114,12 +116,7 @@ class _Folder:
                     yield file.relative_to(self._root).as_posix(), now - file.stat().st_mtime
 
     def delete(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
-        for folder in (self._root / path).parents:
-            if folder == self._root or next(folder.iterdir(), None) is not None:
-                break
-            with suppress(OSError):  # somebody has just put a file there
-                folder.rmdir()
+        (self._root / path).unlink(missing_ok=True)  # its folder stays: somebody may be about to put a file there
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """DuckDB reads local files by itself."""
@@ -130,18 +127,33 @@ class _Folder:
         return target
 
 
+def _written_first(target: Path, content: bytes) -> bool:
+    try:
+        with target.open("xb") as opened:
+            opened.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _beside(target: Path) -> Path:
+    """A name of this writer alone, whatever machine it is on, in the same folder, from where a rename is at once."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+
+
 class _Bucket:
     """A prefix in object storage."""
 
     def __init__(self, url: str) -> None:
-        from hpkb.sources.remote_files import file_system  # fsspec is an extra
+        from hpkb.sources.remote_files import file_system, for_fsspec  # fsspec is an extra
 
         self.url = url.rstrip("/")
+        self._base = for_fsspec(self.url)
         self._system = file_system(self.url)
-        self._root = self._system._strip_protocol(self.url)
+        self._root = self._system._strip_protocol(self._base)
 
     def address(self, path: str) -> str:
-        return f"{self.url}/{path}"
+        return f"{self._base}/{path}"
 
     def names(self, folder: str) -> list[str]:
         try:
@@ -172,13 +184,7 @@ class _Bucket:
         now = time.time()
         found: dict[str, dict[str, Any]] = self._system.find(self._root, detail=True)
         for path, told in sorted(found.items()):
-            changed = (
-                told.get("LastModified")
-                or told.get("last_modified")
-                or told.get("mtime")
-                or told.get("created")
-            )
-            since = 0.0 if changed is None else now - changed.timestamp()
+            since = now - _changed(told, now)
             yield path.removeprefix(f"{self._root}/"), since
 
     def delete(self, path: str) -> None:
@@ -190,6 +196,15 @@ class _Bucket:
         names = [protocol] if isinstance(protocol, str) else list(protocol)
         if not any(connection.filesystem_is_registered(name) for name in names):
             connection.register_filesystem(_remembering(self._system))
+
+
+def _changed(told: Mapping[str, Any], unknown: float) -> float:
+    """When a file was written, by what a kind of storage tells of it, in seconds since 1970."""
+    for name in ("LastModified", "last_modified", "updated", "mtime", "created"):
+        if (moment := told.get(name)) is not None:
+            moment = dt.datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+            return float(moment.timestamp() if isinstance(moment, dt.datetime) else moment)
+    return unknown
 
 
 def _remembering(system: Any) -> Any:

@@ -76,7 +76,7 @@ class RemoteFiles:
     def _read(self, address: str, parts: SplitResult, file: Path) -> None:
         if parts.scheme != "mlflow-artifacts":
             system = self._system(parts)
-            system.get_file(system._strip_protocol(_for_fsspec(address, parts)), str(file))
+            system.get_file(system._strip_protocol(for_fsspec(address)), str(file))
         elif self._through_server is None:
             raise SourceError("they are behind an MLflow server; give its address instead of its database")
         else:
@@ -126,8 +126,9 @@ def _options(parts: SplitResult) -> dict[str, Any]:
     return {}
 
 
-def _for_fsspec(address: str, parts: SplitResult) -> str:
-    """The address with a container alone before the path, where Azure's has the account as well."""
+def for_fsspec(address: str) -> str:
+    """Returns the address with a container alone before the path, where Azure's has the account as well."""
+    parts = urlsplit(address)
     if parts.scheme in ("wasbs", "abfss"):
         return f"abfss://{parts.netloc.partition('@')[0]}{parts.path}"
     return address

@@ -149,10 +149,9 @@ def test_azure_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCESS_KEY", "c2VjcmV0")
     for scheme, host in (("wasbs", "blob"), ("abfss", "dfs")):
         address = f"{scheme}://group@account.{host}.core.windows.net/a/b.parquet"
-        parts = remote_files.urlsplit(address)
         system = remote_files.file_system(address)
         assert system.account_name == "account"
-        assert system._strip_protocol(remote_files._for_fsspec(address, parts)) == "group/a/b.parquet"
+        assert system._strip_protocol(remote_files.for_fsspec(address)) == "group/a/b.parquet"
 
 
 def test_files_behind_a_server(tmp_path: Path, mlflow_client_class: Any) -> None:
