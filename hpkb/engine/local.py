@@ -6,7 +6,9 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -14,8 +16,10 @@ from joblib import parallel_config
 
 from hpkb.engine import Engine, Job, in_order
 from hpkb.engine.one_thread import one_thread
+from hpkb.errors import HpkbError
 
 _AHEAD = 3  # jobs a process that are begun and not done
+_DEATHS = 3  # of processes, after which a job is given up
 
 
 class _Here:
@@ -50,9 +54,16 @@ class _Processes:
         first = [job for _, job in zip(range(2), waiting, strict=False)]
         if len(first) < 2:
             yield from self._here.map(function, first)
-            return
-        begun = _Submitted(self._started(), function)
-        yield from in_order(begun, chain(first, waiting), _AHEAD * self.parallel)
+        else:
+            yield from in_order(_Submitted(self, function), chain(first, waiting), _AHEAD * self.parallel)
+
+    def submit(self, function: Callable[..., Any], job: Job) -> Future[Any]:
+        """Gives a job to the processes, to new ones where one of them died and took the others with it."""
+        try:
+            return self._started().submit(_do, function, *job)
+        except BrokenProcessPool:
+            self.close()
+            return self._started().submit(_do, function, *job)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -64,22 +75,43 @@ class _Processes:
         """Ends the processes, without the jobs that nobody waits for any more."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+@dataclass(eq=False)
+class _Task:
+    """A job and what became of it last; `deaths` are those of processes that had it, or another job at that time."""
+
+    job: Job
+    future: Future[Any]
+    deaths: int = 0
 
 
 class _Submitted:
     """Jobs of one function, given to the processes."""
 
-    def __init__(self, pool: ProcessPoolExecutor, function: Callable[..., Any]) -> None:
-        self._pool, self._function = pool, function
+    def __init__(self, processes: _Processes, function: Callable[..., Any]) -> None:
+        self._processes, self._function = processes, function
 
-    def begin(self, job: Job) -> Future[Any]:
-        return self._pool.submit(_do, self._function, *job)
+    def begin(self, job: Job) -> _Task:
+        return _Task(job, self._processes.submit(self._function, job))
 
-    def done(self, handles: Sequence[Future[Any]], wait: bool) -> set[Any]:
-        return set(futures.wait(handles, None if wait else 0, futures.FIRST_COMPLETED).done)
+    def done(self, handles: Sequence[_Task], wait: bool) -> set[Any]:
+        futures.wait([task.future for task in handles], None if wait else 0, futures.FIRST_COMPLETED)
+        return {task for task in handles if task.future.done()}
 
-    def result(self, handle: Future[Any]) -> Any:
-        return handle.result()
+    def result(self, handle: _Task) -> Any:
+        while True:
+            try:
+                return handle.future.result()
+            except BrokenProcessPool:
+                handle.deaths += 1
+                if handle.deaths > _DEATHS:
+                    raise HpkbError(
+                        f"A process was killed {handle.deaths} times in a row at its work; memory may be short. "
+                        "Try: --workers 1"
+                    ) from None
+                handle.future = self._processes.submit(self._function, handle.job)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+import uuid
 from pathlib import Path
 
 from hpkb.errors import SourceError
@@ -39,4 +41,12 @@ def threads() -> set[int]:
 def slow_first(number: int) -> int:
     """A job of which the first takes two seconds and the others none."""
     time.sleep(2 if number == 0 else 0)
+    return number
+
+
+def dies(folder: str, number: int, times: int) -> int:
+    """A job whose process is killed at its second number, as if memory had run out, so many times."""
+    if number == 1 and len(list(Path(folder).iterdir())) < times:
+        Path(folder, uuid.uuid4().hex).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     return number

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hpkb.engine import Engine, engine_of
-from hpkb.errors import SourceError, UsageError
+from hpkb.errors import HpkbError, SourceError, UsageError
 from hpkb.kb.knowledge import KnowledgeBase
 from hpkb.lake.compaction import compact
 from hpkb.lake.sync import sync
@@ -104,6 +104,16 @@ def test_a_long_job_does_not_hold_up_the_others() -> None:
         assert list(engine.map(jobs.double, [(5,), (5,)])) == [10, 10]  # the processes are there
         assert list(engine.map(jobs.slow_first, waiting())) == list(range(14))
     assert made[-1] - made[0] < 1.5  # all were begun while the first went on
+
+
+def test_the_job_of_a_killed_process_is_done_again(tmp_path: Path) -> None:
+    with engine_of("local", 2) as engine:
+        assert list(engine.map(jobs.dies, ((str(tmp_path), n, 1) for n in range(8)))) == list(range(8))
+
+
+def test_a_job_that_kills_each_process_is_given_up(tmp_path: Path) -> None:
+    with engine_of("local", 2) as engine, pytest.raises(HpkbError, match="Try: --workers 1"):
+        list(engine.map(jobs.dies, ((str(tmp_path), n, 99) for n in range(8))))
 
 
 def test_the_job_of_a_lost_node_is_done_again(cluster: Any, tmp_path: Path) -> None:
@@ -221,7 +231,7 @@ def test_a_node_killed_in_the_middle_changes_nothing(
     assert found(tmp_path / "hpkb.duckdb") == found(direct)
 
 
-def test_ray_is_imported_only_when_asked_for(tmp_path: Path, swept: RawStore) -> None:
+def test_ray_is_imported_only_when_asked_for() -> None:
     import subprocess
     import sys
 
