@@ -18,15 +18,7 @@ import hpkb
 from hpkb.cli_advice import ADVICE
 from hpkb.cli_lake import lake
 from hpkb.cli_options import (
-    CORRECTIONS,
-    ENGINE,
-    EXPERIMENTS,
-    KB,
-    TRACKING,
-    WORKERS,
-    cores,
-    format_option,
-    pairs,
+    CORRECTIONS, ENGINE, EXPERIMENTS, KB, TRACKING, WORKERS, cores, format_option, pairs,
 )  # fmt: skip
 from hpkb.errors import HpkbError
 
@@ -42,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error), error.exit_status, error)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(2)
     except click.ClickException as error:
         hint = (
             f" Try: {error.ctx.command_path} --help"

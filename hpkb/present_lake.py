@@ -33,8 +33,7 @@ def compacted(report: CompactionReport, format_: str) -> str:
     """Returns what a compaction did."""
     if format_ == "json":
         return json.dumps(asdict(report), indent=1)
-    merged = f"{report.parts_before:,} parts are now {report.parts:,}"
-    return f"{report.lake}: {merged}; {report.deleted:,} old files deleted"
+    return f"{report.lake}: parts {report.parts_before:,} → {report.parts:,}; old files deleted: {report.deleted:,}"
 
 
 def contents(holdings: Sequence[Holding], format_: str) -> str:

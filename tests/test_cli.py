@@ -207,3 +207,11 @@ def test_import_then_analyze(hpkb: Hpkb, tmp_path: Path) -> None:
     result = hpkb("analyze", "--format", "json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["runs"] == 40
+
+
+@pytest.mark.parametrize("group", [(), ("lake",)])
+def test_a_group_alone_shows_its_help(hpkb: Hpkb, group: tuple[str, ...]) -> None:
+    result = hpkb(*group)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Usage: {' '.join(['hpkb', *group])} [OPTIONS] COMMAND")
+    assert "Commands:\n" in result.stderr

@@ -116,7 +116,9 @@ class _Folder:
                     yield file.relative_to(self._root).as_posix(), now - file.stat().st_mtime
 
     def delete(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)  # its folder stays: somebody may be about to put a file there
+        (self._root / path).unlink(
+            missing_ok=True
+        )  # its folder stays: somebody may be about to put a file there
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """DuckDB reads local files by itself."""
@@ -157,38 +159,40 @@ class _Bucket:
 
     def names(self, folder: str) -> list[str]:
         try:
-            found = self._system.ls(f"{self._root}/{folder}", detail=False, refresh=True)
+            with self._asking():
+                found = self._system.ls(f"{self._root}/{folder}", detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except TypeError:  # fsspec's file system in memory knows no refresh
-            found = self._system.ls(f"{self._root}/{folder}", detail=False)
         return sorted(str(path).rpartition("/")[2] for path in found)
 
     def read(self, path: str) -> bytes:
-        return bytes(self._system.cat_file(f"{self._root}/{path}"))
+        with self._asking():
+            return bytes(self._system.cat_file(f"{self._root}/{path}"))
 
     def put(self, path: str, file: Path) -> int:
         size = file.stat().st_size
-        self._system.put_file(str(file), f"{self._root}/{path}")
+        with self._asking():
+            self._system.put_file(str(file), f"{self._root}/{path}")
         file.unlink()
         return size
 
     def create(self, path: str, content: bytes) -> bool:
         try:
-            self._system.pipe_file(f"{self._root}/{path}", content, mode="create")
+            with self._asking():
+                self._system.pipe_file(f"{self._root}/{path}", content, mode="create")
         except FileExistsError:
             return False
         return True
 
     def files(self) -> Iterator[tuple[str, float]]:
         now = time.time()
-        found: dict[str, dict[str, Any]] = self._system.find(self._root, detail=True)
+        with self._asking():
+            found: dict[str, dict[str, Any]] = self._system.find(self._root, detail=True)
         for path, told in sorted(found.items()):
-            since = now - _changed(told, now)
-            yield path.removeprefix(f"{self._root}/"), since
+            yield path.removeprefix(f"{self._root}/"), now - _changed(told, now)
 
     def delete(self, path: str) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), self._asking():
             self._system.rm_file(f"{self._root}/{path}")
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -196,6 +200,20 @@ class _Bucket:
         names = [protocol] if isinstance(protocol, str) else list(protocol)
         if not any(connection.filesystem_is_registered(name) for name in names):
             connection.register_filesystem(_remembering(self._system))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turns what a storage's own library raises into a SourceError; whether a file is there is no error."""
+        from hpkb.sources.remote_files import reason_of
+
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, NotADirectoryError):
+            raise
+        except Exception as error:  # every library has errors of its own
+            raise SourceError(
+                f"The lake '{self.url}': {reason_of(urlsplit(self.url).scheme, error)}."
+            ) from None
 
 
 def _changed(told: Mapping[str, Any], unknown: float) -> float:

@@ -61,7 +61,7 @@ class RemoteFiles:
             return self._fail("", "the file is not there")  # says nothing of the others
         except Exception as error:  # every backend has errors of its own; none of them is worth an analysis
             file.unlink(missing_ok=True)
-            return self._fail(place, _reason(parts.scheme, error))
+            return self._fail(place, reason_of(parts.scheme, error))
         self._failures[place] = 0
         return True
 
@@ -134,7 +134,8 @@ def for_fsspec(address: str) -> str:
     return address
 
 
-def _reason(scheme: str, error: Exception) -> str:
+def reason_of(scheme: str, error: Exception) -> str:
+    """Returns why a file of such an address could not be had, for a person."""
     if isinstance(error, SourceError):
         return str(error).rstrip(".")
     if isinstance(error, PermissionError) or type(error).__name__ in _REFUSALS:

@@ -20,7 +20,7 @@ def test_sync_show_compact_and_analyze(swept: RawStore, hpkb: Hpkb, tmp_path: Pa
     shown = hpkb("lake", "show", tmp_path / "lake").stdout
     assert "sweep, a/é" in shown
     assert "2025-08 to 2025-10" in shown
-    assert "6 parts are now 6; 0 old files deleted" in hpkb("lake", "compact", tmp_path / "lake").stdout
+    assert "parts 6 → 6; old files deleted: 0" in hpkb("lake", "compact", tmp_path / "lake").stdout
     dry = hpkb("analyze", "--tracking-uri", tmp_path / "lake", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "on 3 tasks" in dry.stdout
