@@ -18,7 +18,15 @@ import hpkb
 from hpkb.cli_advice import ADVICE
 from hpkb.cli_lake import lake
 from hpkb.cli_options import (
-    CORRECTIONS, ENGINE, EXPERIMENTS, KB, TRACKING, WORKERS, cores, format_option, pairs,
+    CORRECTIONS,
+    ENGINE,
+    EXPERIMENTS,
+    KB,
+    TRACKING,
+    WORKERS,
+    cores,
+    format_option,
+    pairs,
 )  # fmt: skip
 from hpkb.errors import HpkbError
 
