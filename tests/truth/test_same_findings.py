@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sqlite3
@@ -40,7 +41,8 @@ def renamed_and_shuffled(store: Path, path: Path) -> dict[str, str]:
 def said(kb: Path, names: dict[str, str]) -> list[tuple[str, str]]:
     """All findings with their figures as they are stored, the runs called by their new names."""
     with package.open(kb) as base:
-        rows = base.sql("SELECT document, figure FROM findings ORDER BY finding_id").fetchall()
+        found = sorted(base.findings(), key=lambda finding: finding.id)
+        rows = [(json.dumps(finding.to_json()), json.dumps(dict(finding.figure))) for finding in found]
         defaults = base.sql("SELECT task, document FROM defaults ORDER BY task").fetchall()
     return [(_called(a, names), _called(b, names)) for a, b in [*rows, *defaults]]
 
