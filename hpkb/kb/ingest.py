@@ -21,7 +21,7 @@ from hpkb.kb import outcomes, parameters, tasks
 from hpkb.kb.batches import ReadCurves, add_features_of, read_into
 from hpkb.kb.curves import forget_curves
 from hpkb.kb.judging import TaskSummary
-from hpkb.kb.lake_curves import keep_in_lake
+from hpkb.kb.lake_curves import keep_in_lake, leave_lake
 from hpkb.kb.store import make_room, transaction, writing
 from hpkb.kb.unique import check_unique
 from hpkb.sources import Source
@@ -168,6 +168,8 @@ def _compare(
     values = {"source": source.name, "experiments": list(experiments), "reading": reading}
     connection.execute(_COMPARE, values)
     connection.unregister("seen")
+    if not isinstance(source, Lake):
+        leave_lake(connection)
     counts = dict(connection.execute(_COUNTS).fetchall())
     if not counts:
         where = f"experiment '{experiments[0]}'" if experiments else f"'{source.name}'"

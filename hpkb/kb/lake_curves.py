@@ -41,6 +41,15 @@ INSERT INTO lake_runs
 SELECT run_id, f.part, s.source FROM staged_runs s JOIN staged_files f ON f.name = s.part SEMI JOIN runs USING (run_id)
 ANTI JOIN curve_names USING (run_id)"""
 
+_READ_AGAIN = """-- One row per run whose curves are in a lake, and that comes from its own store now.
+UPDATE changes SET change = 'changed' WHERE change = 'unchanged' AND run_id IN (SELECT run_id FROM lake_runs)"""
+
+_LEAVE_RUNS = """-- One row less per run that is gone, or about to be read again.
+DELETE FROM lake_runs WHERE run_id IN (SELECT run_id FROM changes WHERE change IN ('changed', 'removed'))"""
+
+_LEAVE_FILES = """-- One row less per file of which no run is known.
+DELETE FROM lake_files WHERE part NOT IN (SELECT part FROM lake_runs)"""
+
 _FILES = """-- One row per file of points.
 SELECT lake, points FROM lake_files ORDER BY part"""
 
@@ -127,6 +136,20 @@ def keep_in_lake(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         connection.execute(_ADD_FILES, {"lake": lake.name})
         connection.execute(_ADD_RUNS)
     show(connection)
+
+
+def leave_lake(connection: duckdb.DuckDBPyConnection) -> None:
+    """Has the runs of another store than a lake read with their curves, where those were left in a lake before.
+
+    The temporary table `changes` says what becomes of the store's runs.
+    """
+    if not has_table(connection, "lake_runs"):
+        return
+    connection.execute(_READ_AGAIN)
+    ((left,),) = connection.execute(_LEAVE_RUNS).fetchall()
+    if left:
+        connection.execute(_LEAVE_FILES)
+        show(connection)
 
 
 def show(connection: duckdb.DuckDBPyConnection) -> None:

@@ -46,6 +46,15 @@ def test_no_curve_is_copied(swept: RawStore, tmp_path: Path) -> None:
         assert base.sql("SELECT count(*) FROM curves WHERE metric = 'val_loss'").fetchall() == [(72 * 20,)]
 
 
+def test_a_lake_that_is_left_for_its_store(swept: RawStore, direct: Path, tmp_path: Path) -> None:
+    synced(swept.uri, tmp_path / "lake")
+    analyzed(str(tmp_path / "lake"), tmp_path / "kb.duckdb")
+    analyzed(swept.uri, tmp_path / "kb.duckdb")
+    shutil.rmtree(tmp_path / "lake")
+    assert known(tmp_path / "kb.duckdb") == known(direct)
+    assert found(tmp_path / "kb.duckdb") == found(direct)
+
+
 def test_what_changed_in_the_store_changes_in_the_lake(swept: RawStore, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     synced(swept.uri, lake)
