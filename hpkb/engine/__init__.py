@@ -22,8 +22,6 @@ Job = tuple[Any, ...]
 class Engine(Protocol):
     """Does jobs, several at a time. Both arguments and results must be picklable; a function, found by its name."""
 
-    #: Whether a job may run on another machine, which does not see what this process holds open.
-    is_remote: bool
     #: How many jobs it does at once.
     parallel: int
 

@@ -28,8 +28,6 @@ _PATIENCE = 5  # seconds for a cluster to answer
 class _Cluster:
     """Does as many jobs at once as the cluster has cores."""
 
-    is_remote = True
-
     def __init__(self, ray: Any) -> None:
         self._ray = ray
         self.parallel = max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -81,12 +79,10 @@ def ray_engine(address: str, workers: int) -> Iterator[Engine]:
 
 
 def _imported() -> Any:
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # what it does from its next version on; it warns
-    os.environ.setdefault(
-        "RAY_IGNORE_UNHANDLED_ERRORS", "1"
-    )  # of jobs that nobody waits for once one has failed
+    # What it does from its next version on, of which it warns.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Those of jobs that nobody waits for once one has failed.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         import ray
     except ImportError:
@@ -101,15 +97,12 @@ def _connect(ray: Any, address: str, workers: int) -> None:
             ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
             return
         host, _, port = address.rpartition(":")
-        socket.create_connection(
-            (host, int(port)), _PATIENCE
-        ).close()  # Ray itself would try for half a minute
+        # Ray itself would try for half a minute.
+        socket.create_connection((host, int(port)), _PATIENCE).close()
         try:
             ray.init(f"ray://{address}", **quiet)
-        except (
-            ConnectionError,
-            RuntimeError,
-        ):  # a busy machine starts the process that serves us too slowly for Ray
+        except (ConnectionError, RuntimeError):
+            # A busy machine starts the process that serves us too slowly for Ray.
             ray.init(f"ray://{address}", **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"ray://{address}" if address else "this machine"

@@ -25,7 +25,7 @@ _DEATHS = 3  # of processes, after which a job is given up
 class _Here:
     """Does one job after the other in this process, whose forests may use several threads."""
 
-    is_remote, parallel = False, 1
+    parallel = 1
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -40,8 +40,6 @@ class _Here:
 
 class _Processes:
     """Does as many jobs at once as there are processes, started when there is a second job."""
-
-    is_remote = False
 
     def __init__(self, processes: int) -> None:
         self.parallel = processes

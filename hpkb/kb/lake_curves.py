@@ -166,7 +166,7 @@ FROM read_parquet([{quoted}], hive_partitioning = false) SEMI JOIN lake_runs USI
 def attach_lakes(connection: duckdb.DuckDBPyConnection) -> None:
     """Lets a connection read the curves that are in object storage; where none are, nothing is imported."""
     if has_table(connection, "lake_files"):
-        for (lake,) in connection.execute(_LAKES).fetchall():
+        for lake in lakes_of(connection):
             attach(connection, lake)
 
 

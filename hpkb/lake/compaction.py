@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hpkb.engine import Engine
-from hpkb.errors import SourceError
-from hpkb.lake.layout import MANIFESTS
-from hpkb.lake.manifest import Manifest, Part, commit, read_manifest
+from hpkb.lake.manifest import Manifest, Part, changed, commit, number_of, read_manifest
 from hpkb.lake.place import Place, in_lake, no_lake, place_of
 from hpkb.lake.writing import merge
 
 SMALL = 64_000_000  # bytes of a part that it is worth merging, and of what they are merged to
 DAY = 86_400.0
-_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,16 @@ def compact(url: str, engine: Engine, older_than: float = DAY) -> CompactionRepo
     """
     place = place_of(url)
     with in_lake(place.url):
-        for _ in range(_TRIES):
-            before = read_manifest(place)
-            if not before.number:
-                raise no_lake(place.url)
-            after = _merged(place, engine, before)
-            if after is not None:
-                gone = _delete(place, after, older_than)
-                return CompactionReport(place.url, len(before.parts), len(after.parts), gone)
-    raise SourceError(f"The lake '{place.url}' is being changed by many at once. Try again later.")
+        return changed(place, lambda before: _compacted(place, engine, before, older_than))
+
+
+def _compacted(place: Place, engine: Engine, before: Manifest, older_than: float) -> CompactionReport | None:
+    if not before.number:
+        raise no_lake(place.url)
+    after = _merged(place, engine, before)
+    if after is None:
+        return None
+    return CompactionReport(place.url, len(before.parts), len(after.parts), _delete(place, after, older_than))
 
 
 def _merged(place: Place, engine: Engine, before: Manifest) -> Manifest | None:
@@ -78,13 +77,12 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
 def _delete(place: Place, now: Manifest, older_than: float) -> int:
     """Deletes the files that the lake has not listed for so long; those of parts not yet committed are younger."""
     files = dict(place.files())
-    recent = {path: age for path, age in files.items() if path.startswith(f"{MANIFESTS}/manifest-")}
+    ages = {number: age for path, age in files.items() if (number := number_of(path)) is not None}
     listed = now.paths()
-    superseded = sorted(recent, reverse=True)
     # A manifest counted until the next one was written.
-    for path, following in zip(superseded[1:], superseded, strict=False):
-        if recent[following] < older_than:
-            listed |= read_manifest(place, int(path[-13:-5])).paths()
+    for number, following in pairwise(sorted(ages)):
+        if ages[following] < older_than:
+            listed |= read_manifest(place, number).paths()
     gone = [path for path, age in files.items() if path not in listed and age >= older_than]
     for path in gone:
         place.delete(path)

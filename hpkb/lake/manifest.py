@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from hpkb.errors import SourceError
 from hpkb.lake.layout import FILES, MANIFESTS, folder_of
 from hpkb.lake.place import Place
+
+_NAMED = re.compile(r"(?:^|/)manifest-(\d+)\.json$")
+_TRIES = 20  # to be the next who changes a lake
+T = TypeVar("T")
 
 FORMAT = 1  # goes up when an older hpkb could not read what a newer one writes
 
@@ -74,8 +79,8 @@ class Manifest:
 
 def last_number(place: Place) -> int:
     """Returns the number of the last manifest, 0 where there is no lake."""
-    numbers = [int(name[9:-5]) for name in place.names(MANIFESTS) if _is_manifest(name)]
-    return max(numbers, default=0)
+    numbers = (number_of(name) for name in place.names(MANIFESTS))
+    return max((number for number in numbers if number is not None), default=0)
 
 
 def read_manifest(place: Place, number: int | None = None) -> Manifest:
@@ -110,9 +115,22 @@ def commit(
     return manifest if place.create(_path(manifest.number), content) else None
 
 
+def changed(place: Place, attempt: Callable[[Manifest], T | None]) -> T:
+    """Returns what an attempt to change the lake returned; one that returned None, being too late, is made anew.
+
+    Each gets the lake's last manifest. Raises SourceError where others are first each time.
+    """
+    for _ in range(_TRIES):
+        if (outcome := attempt(read_manifest(place))) is not None:
+            return outcome
+    raise SourceError(f"The lake '{place.url}' is being changed by many at once. Try again later.")
+
+
+def number_of(name: str) -> int | None:
+    """Returns the number of the manifest in a file of that name or path; None where it is none."""
+    found = _NAMED.search(name)
+    return int(found[1]) if found else None
+
+
 def _path(number: int) -> str:
     return f"{MANIFESTS}/manifest-{number:08}.json"
-
-
-def _is_manifest(name: str) -> bool:
-    return name.startswith("manifest-") and name.endswith(".json") and name[9:-5].isdigit()

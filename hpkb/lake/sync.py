@@ -22,12 +22,10 @@ from hpkb.errors import SourceError
 from hpkb.kb.batches import RUNS_TOGETHER, Opener
 from hpkb.kb.store import in_memory
 from hpkb.lake.layout import month_of
-from hpkb.lake.manifest import Manifest, Origin, Part, Partition, commit, read_manifest
+from hpkb.lake.manifest import Manifest, Origin, Part, Partition, changed, commit
 from hpkb.lake.place import Place, in_lake, place_of
 from hpkb.lake.writing import Written, merge, write_batch
 from hpkb.sources import Source
-
-_TRIES = 20  # to be the next who changes the lake
 
 _HELD = """-- One row per run of the parts.
 SELECT run_id, fingerprint, source, experiment_name AS experiment, parse_filename(filename, true) AS part
@@ -89,14 +87,14 @@ def sync(
                 raise SourceError(
                     f"No experiment '{experiment}' in '{source.name}'. Known: {', '.join(known)}."
                 )
-        for _ in range(_TRIES):
-            if report := _sync(place, source, open_source, engine, experiments, say):
-                return report
-    raise SourceError(f"The lake '{place.url}' is being changed by many at once. Try again later.")
+        return changed(
+            place, lambda before: _sync(place, before, source, open_source, engine, experiments, say)
+        )
 
 
 def _sync(
     place: Place,
+    before: Manifest,
     source: Source,
     open_source: Opener,
     engine: Engine,
@@ -104,7 +102,6 @@ def _sync(
     say: Callable[[str], None],
 ) -> SyncReport | None:
     """What a sync did; None where somebody else changed the lake meanwhile."""
-    before = read_manifest(place)
     change = _compare(place, before.parts, source, experiments)
     if not change.counts:
         raise SourceError(f"No runs in '{source.name}'. Try: hpkb log -- python train.py")
