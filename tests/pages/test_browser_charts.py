@@ -23,7 +23,7 @@ def page(browser: playwright.Browser, handbook: Path) -> playwright.Page:
 def chart(page: playwright.Page, name: str = "learning_rate is") -> playwright.Locator:
     found = page.locator(f"figure:has(figcaption:has-text('{name}')) .chart").first
     found.scroll_into_view_if_needed()
-    page.wait_for_selector(".chart[role=application]")
+    playwright.expect(found).to_have_attribute("role", "application")  # it is awake, not only one that was nearer
     return found
 
 
