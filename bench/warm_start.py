@@ -1,8 +1,9 @@
-"""Prints the regret of `hpkb suggest --design bayes` on tasks it has not seen, beside Optuna's samplers started cold.
+"""Prints the regret of Optuna studies that start with what other tasks have shown, beside Optuna's samplers cold.
 
-Each task is held out in turn; of every other task a number of random runs is known. hpkb asks one trial after another,
-first its greedy list of four, then TPE told the other tasks' runs; a proposal counts as the nearest configuration of
-the held-out task's table. Regret is that of the best trial so far: 0 the best of the table, 1 its median.
+Each task is held out in turn; of every other task a number of random runs is known to hpkb. All studies choose
+among the levels of the held-out task's table: the cold ones by the levels' numbers, which are in order. A trial gives
+the result of one seed. Regret is that of the best configuration so far, by its mean over seeds: 0 the best of the
+table, 1 its median.
 
     python bench/warm_start.py [--draws 2] [--known 100] [--trials 8] [--cold 32]
 """
@@ -18,71 +19,39 @@ import optuna
 from others import HPOBENCH, load, sample
 
 from hpkb.recommend import candidates
-from hpkb.recommend.choice import portfolio
-from hpkb.recommend.likeness import likeness
 from hpkb.recommend.regret import configuration_means, on_regret
-from hpkb.recommend.task_model import TaskModel
-from hpkb.suggest.bayes import ask
-from hpkb.suggest.known import Known
-from hpkb.suggest.space import space_of
+from hpkb.suggest.sampler import KnowledgeSampler
 
 
 class Lookup:
-    """A held-out task: the regret of the nearest configuration of its table."""
+    """A held-out task: the result of one seed and the regret of each configuration of its table, by its levels."""
 
     def __init__(self, sweep, names) -> None:
-        self.sweep, self.names = sweep, names
-        first = candidates.first_rows(sweep)
-        self.first = np.array(first)
-        self.regrets = configuration_means(on_regret(sweep), on_regret(sweep).y)
-        own = np.stack([sweep.hyperparameter(n).transformed[first] for n in names], axis=1)
-        self.levels = [np.unique(column) for column in own.T]
-        self.rows = {tuple(row): i for i, row in enumerate(own)}
+        self.names, self.objective = names, sweep.objective
+        first = np.array(candidates.first_rows(sweep))
+        regrets = configuration_means(on_regret(sweep), on_regret(sweep).y)
+        columns = [sweep.hyperparameter(n).values[first] for n in names]
+        self.levels = [np.unique(column).tolist() for column in columns]
+        keys = zip(*(column.tolist() for column in columns), strict=True)
+        self.known = dict(zip(keys, zip(sweep.y[first].tolist(), regrets.tolist(), strict=True), strict=True))
 
-    def nearest(self, values) -> int:
-        """The number of the configuration nearest to the values on each axis."""
-        at = []
-        for name, levels in zip(self.names, self.levels, strict=True):
-            scale = self.sweep.hyperparameter(name).scale
-            place = np.log(values[name]) if scale == "log" else values[name]
-            at.append(levels[np.abs(levels - place).argmin()])
-        return self.rows[tuple(at)]
+    def search(self, sampler, trials, by_number) -> list[float]:
+        """The regret of the best trial so far after each trial of a study."""
+        found = []
 
+        def objective(trial) -> float:
+            chosen = []
+            for name, levels in zip(self.names, self.levels, strict=True):
+                if by_number:
+                    chosen.append(levels[trial.suggest_int(name, 0, len(levels) - 1)])
+                else:
+                    chosen.append(trial.suggest_categorical(name, levels))
+            y, regret = self.known[tuple(chosen)]
+            found.append(regret)
+            return y
 
-def warm(held, samples, names, trials, seed) -> list[float]:
-    """The best regret after each trial of hpkb's search."""
-    models = [TaskModel.fit(s, names, 0) for s in samples]
-    pool = candidates.observed(samples, names)
-    picks = portfolio(np.stack([m.predict(pool) for m in models]), 4)
-    overall = {"verdict": "recommended", "configurations": [{"values": pool[p]} for p in picks]}
-    tried = [held.nearest(pool[picks[0]])]
-    while len(tried) < trials:
-        own = held.sweep.subset(held.first[np.unique(tried)])
-        known = Known(own, space_of(own), (), {}, "", seed + len(tried), overall)
-        found, _ = ask(known, likeness(own, samples), 2)
-        tried.append(held.nearest(found[0].values) if found else tried[-1])
-    return list(np.minimum.accumulate(held.regrets[tried]))
-
-
-def cold(held, samplers, trials, seed) -> list[float]:
-    """The best regret after each trial of an Optuna study that knows nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        study = optuna.create_study(sampler=samplers(seed=seed))
-
-    def objective(trial) -> float:
-        values = {}
-        for name, levels in zip(held.names, held.levels, strict=True):
-            log = held.sweep.hyperparameter(name).scale == "log"
-            low, high = (np.exp(levels[[0, -1]]) if log else levels[[0, -1]]).tolist()
-            values[name] = trial.suggest_float(name, low, high, log=log)
-        number = held.nearest(values)
-        tried.append(number)
-        return float(held.regrets[number])
-
-    tried: list[int] = []
-    study.optimize(objective, n_trials=trials)
-    return list(np.minimum.accumulate(held.regrets[tried]))
+        optuna.create_study(sampler=sampler).optimize(objective, n_trials=trials)
+        return list(np.minimum.accumulate(found))
 
 
 def main() -> None:
@@ -105,14 +74,15 @@ def main() -> None:
     for draw in range(args.draws):
         samples = [sample(s, args.known, np.random.default_rng([draw, i])) for i, s in enumerate(sweeps)]
         for i, task in enumerate(held):
-            others = samples[:i] + samples[i + 1 :]
-            results.setdefault("hpkb", []).append(warm(task, others, names, args.trials, 100 * draw + i))
+            seed = 100 * draw + i
+            warm = KnowledgeSampler(samples[:i] + samples[i + 1 :], seed, task.objective)
+            results.setdefault("hpkb", []).append(task.search(warm, args.trials, by_number=False))
             for label, sampler in samplers.items():
-                results.setdefault(label, []).append(cold(task, sampler, args.cold, 100 * draw + i))
+                results.setdefault(label, []).append(task.search(sampler(seed=seed), args.cold, by_number=True))
         print(f"draw {draw + 1} ({time.perf_counter() - start:.0f} s)", flush=True)
     for label, curves in results.items():
         by_task = np.array(curves).reshape(args.draws, len(held), -1).mean(axis=0)
-        ks = [k for k in (1, 4, 8, 16, 32, 64) if k <= by_task.shape[1]]
+        ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= by_task.shape[1]]
         shown = "  ".join(f"{k}: {by_task[:, k - 1].mean():.3f}" for k in ks)
         print(f"{label:<5} after {shown}   by task at the end {np.round(by_task[:, -1], 3).tolist()}")
 

@@ -18,6 +18,7 @@ from hpkb.kb.store import complete, connect, has_table, transaction
 
 if TYPE_CHECKING:
     from hpkb.recommend.answer import Recommendation
+    from hpkb.suggest.sampler import KnowledgeSampler
 
 _TUPLES = ("hyperparameters", "caveats")
 _NO_LISTS: Mapping[str, tuple[str, ...]] = {}
@@ -153,6 +154,16 @@ class KnowledgeBase:
         from hpkb.suggest.plan import suggest
 
         return suggest(self, task, n, design, seed)
+
+    def sampler(self, objective: str | None = None, seed: int = 0) -> KnowledgeSampler:
+        """Returns a sampler for a study of Optuna on a new task that knows what the tasks here have shown:
+        `optuna.create_study(sampler=kb.sampler("val_loss:min"))`. The `objective`, where results have the unit of the
+        tasks judged by it, tells sooner how good they are. Raises HpkbError without Optuna, KnowledgeBaseError where no
+        task has enough runs or none has the objective.
+        """
+        from hpkb.suggest.bayes import sampler_of
+
+        return sampler_of(self, objective, seed)
 
     def check(self, values: Mapping[str, Any], task: str | None = None) -> dict[str, Any]:
         """Returns what speaks for and against a configuration: `kb.check({"lr": 3e-4})["verdict"]`. Names are read as

@@ -13,10 +13,10 @@ bootstrap over tasks. A list that is good on average over such draws spreads ove
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from hpkb.recommend.candidates import Configuration
@@ -64,6 +64,27 @@ class Space:
                 tried = np.log(np.maximum(tried, floor))
             low[name], high[name] = float(tried.min()), float(tried.max())
         return cls(tuple(names), low, high, frozenset(logs), levels)
+
+    def with_range(self, name: str, low: float, high: float, is_log: bool) -> Space:
+        """The space with a hyperparameter that reaches at least from low to high, be it a new one."""
+        if name in self.levels:
+            return self
+        is_new = name not in self.low
+        logs = self.logs | {name} if is_new and is_log else self.logs
+        ends = [float(np.log(max(x, 1e-12))) if name in logs else x for x in (low, high)]
+        return replace(
+            self, names=(*self.names, name) if is_new else self.names, logs=logs,
+            low=self.low | {name: min(ends[0], self.low.get(name, ends[0]))},
+            high=self.high | {name: max(ends[1], self.high.get(name, ends[1]))},
+        )  # fmt: skip
+
+    def with_levels(self, name: str, levels: Sequence[str]) -> Space:
+        """The space with a category that has at least these levels, be it a new one."""
+        if name in self.low:
+            return self
+        names = self.names if name in self.levels else (*self.names, name)
+        together = tuple(sorted({*self.levels.get(name, ()), *levels}))
+        return replace(self, names=names, levels=self.levels | {name: together})
 
     def encode(self, configurations: Sequence[Configuration]) -> FloatArray:
         """The configurations as rows, (n, columns)."""
@@ -211,6 +232,23 @@ class Population:
         own = (1 - SHARED) * kernel + CONSTANT_OF_TASK
         at = [shared @ self.alpha + own @ np.where(self.known.task == t, self.alpha, 0.0) for t in self.tasks]
         return self.centre + self.spread * np.stack(at), shared
+
+    @property
+    def variance(self) -> float:
+        """The variance of a task's function before anything is known, in units of the process."""
+        return float(np.exp(self.kernel.signal)) + CONSTANT + CONSTANT_OF_TASK
+
+    def placed(self, regrets: FloatArray) -> FloatArray:
+        """Regrets in units of the process."""
+        return (np.sqrt(regrets) - self.centre) / self.spread
+
+    def unseen_task(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The mean of an unseen task at rows, (n,), in units of the process, and W (evidence, n): given the known
+        tasks, the covariance between a and b is the kernel with the constants less W(a).T @ W(b).
+        """
+        shared = SHARED * self.kernel.between(self.known.rows, rows) + CONSTANT
+        whitened = solve_triangular(self.lower, shared, lower=True)
+        return shared.T @ self.alpha, np.asarray(whitened)
 
     def regrets(self, rows: FloatArray) -> FloatArray:
         """The predicted regret on each task, (tasks, n)."""

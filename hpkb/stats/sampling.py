@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpkb.sweep import IntArray
+from hpkb.sweep import FloatArray, IntArray
 
 
 def drawn(n: int, most: int, seed: int | Sequence[int] = 0) -> IntArray:
@@ -14,3 +14,12 @@ def drawn(n: int, most: int, seed: int | Sequence[int] = 0) -> IntArray:
     if n <= most:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+
+
+def most_telling(y: FloatArray, most: int) -> IntArray:
+    """Returns the numbers of at most `most` results, the lowest first: the best third, of the others evenly by rank."""
+    order = np.argsort(np.where(np.isnan(y), np.inf, y), kind="stable")
+    if order.size <= most:
+        return order
+    spread = np.linspace(most // 3, order.size - 1, most - most // 3).astype(np.int64)
+    return np.concatenate([order[: most // 3], order[spread]])

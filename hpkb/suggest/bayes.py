@@ -1,60 +1,95 @@
-"""Bayesian optimisation with the knowledge base as its prior: Optuna's TPE sampler, told what is known before it asks.
+"""Bayesian optimisation with the knowledge base as its prior, through Optuna's interfaces.
 
-What goes in is on one scale, normalised regret (0 the best of a task, 1 its median, 2 an infeasible run), so that runs
-of several tasks stand side by side. The task's own runs go in whole. Of other tasks those that agree with it go in, at
-most as many runs as make up for what its own runs lack; and the overall short list is asked first. Proposals that wait
-for their result are kept apart by the constant liar (Ginsbourger, Le Riche & Carraro 2010).
+While a task has few runs of its own, the sampler is `hpkb.suggest.sampler`, which knows what the other tasks have
+shown; the first runs are those that are best over all tasks. With many, or where no other task is like it, Optuna's TPE
+is told its own runs. Proposals that wait for their result are kept apart: each is taken to give what is predicted of
+it, or by TPE the worst (the constant liar of Ginsbourger, Le Riche & Carraro 2010).
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hpkb.errors import HpkbError
+from hpkb.errors import HpkbError, KnowledgeBaseError
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Value
-from hpkb.recommend.enough import FEWEST_CONFIGURATIONS
+from hpkb.recommend.enough import FEWEST_CONFIGURATIONS, is_enough
 from hpkb.recommend.likeness import Likeness
-from hpkb.recommend.regret import CAP, run_regrets
-from hpkb.recommend.task_model import TaskModel
+from hpkb.stats.sampling import most_telling
 from hpkb.suggest.known import Experiment, Known
 from hpkb.suggest.space import Knob, Space, space_of
-from hpkb.sweep import FloatArray, IntArray, Sweep
+from hpkb.sweep import IntArray, Sweep
 
-PRIOR = 60  # runs of other tasks where the task has none of its own
+if TYPE_CHECKING:
+    from hpkb.kb.knowledge import KnowledgeBase
+    from hpkb.suggest.sampler import KnowledgeSampler
+
+ALONE = 60  # runs of its own from which on other tasks are not asked
+LISTED = 2  # runs by what is best over all tasks, before what was measured says more
+NAMED = 5  # other tasks that are named
 MOST_OWN = 1000  # runs of its own
 STARTUP = 8  # trials before TPE models anything
 TRIES = 8  # times n that the sampler is asked, since a proposal may be ruled out
 
 
 def ask(known: Known, alike: Sequence[Likeness], n: int) -> tuple[list[Experiment], str]:
-    """Returns n configurations, the short list of the overall default first, and what they rest on in a sentence.
+    """Returns n configurations and what they rest on in a sentence.
 
     Raises HpkbError where Optuna is not installed.
     """
     optuna = _optuna()
-    alike = [part for part in alike if part.weight > 0]
-    space = widened(known.space, [part.sweep for part in alike])
+    leaned = _leaned_on(alike, (known.overall or {}).get("set_aside", ()))
+    space = widened(known.space, leaned)
     if not space.knobs:
         return [], "No hyperparameter was varied, here or on another task: there is nothing to optimise."
-    study = _study(optuna, known.seed)
     axes = {knob.name: _distribution(optuna, knob) for knob in space.knobs}
-    own = _own_regrets(known.sweep, alike)
-    n_own = _tell(optuna, study, axes, space, known.sweep, own, _own_rows(own))
-    n_prior, leaned = _tell_prior(optuna, study, axes, space, alike, max(0, PRIOR - n_own), known.seed)
-    short_list = _short_list(space, axes, known)[: max(1, n // 2)]
+    rows = most_telling(known.sweep.y, MOST_OWN)
+    if rows.size >= ALONE:
+        leaned = []
+    study = _study(optuna, known, leaned, axes, space)
+    n_own = _tell(optuna, study, axes, space, known.sweep, rows)
+    short_list = _short_list(space, axes, known)[: max(0, LISTED - n_own)]
     for values in short_list:
         study.enqueue_trial({name: v for name, v in values.items() if name in axes})
     found = _asked(study, axes, space, known, n, short_list)
-    said = f"Bayesian optimisation (TPE) on {n_own} runs of its own"
-    if n_prior:
-        said += f" and {n_prior} of alike tasks ({', '.join(leaned)})"
+    said = f"Bayesian optimisation on {n_own} runs of its own"
+    if leaned:
+        said += f" and those of {len(leaned)} other tasks ({', '.join(s.task for s in leaned[:NAMED])}"
+        said += f" and {len(leaned) - NAMED} more)" if len(leaned) > NAMED else ")"
     return found, said + ("; first what is best over all tasks." if short_list else ".")
+
+
+def sampler_of(base: KnowledgeBase, objective: str | None, seed: int) -> KnowledgeSampler:
+    """Returns the sampler that knows the tasks of a knowledge base, but for those that mislead.
+
+    Raises HpkbError where Optuna is not installed, KnowledgeBaseError where no task has enough runs or none has the
+    objective.
+    """
+    _optuna()
+    from hpkb.kb import load_sweeps
+    from hpkb.suggest.sampler import KnowledgeSampler
+
+    apart = (base.defaults(None) or {}).get("set_aside", ())
+    sweeps = [s for s in load_sweeps(base.connection) if is_enough(s) and s.task not in apart]
+    if not any(s.hyperparameters for s in sweeps):
+        raise KnowledgeBaseError(
+            f"No task has {FEWEST_CONFIGURATIONS} configurations yet: a sampler has nothing to know. Try: hpkb suggest"
+        )
+    objectives = sorted({s.objective for s in sweeps})
+    if objective is not None and objective not in objectives:
+        raise KnowledgeBaseError(f"No task is judged by '{objective}'. Known: {', '.join(objectives)}.")
+    return KnowledgeSampler(sweeps, seed, objective)
+
+
+def _leaned_on(alike: Sequence[Likeness], apart: Collection[str]) -> list[Sweep]:
+    """The tasks to learn from, the most alike first; without those that mislead, as far as enough runs show it."""
+    ordered = sorted(alike, key=lambda part: (-part.weight, part.sweep.task))
+    is_open = [part.weight > 0 or part.n_shared < FEWEST_CONFIGURATIONS for part in ordered]
+    return [p.sweep for p, keep in zip(ordered, is_open, strict=True) if keep and p.sweep.task not in apart]
 
 
 def _optuna() -> Any:
@@ -65,13 +100,19 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(optuna: Any, seed: int) -> Any:
+def _study(optuna: Any, known: Known, others: Sequence[Sweep], axes: Mapping[str, Any], space: Space) -> Any:
+    """A study with the sampler that knows other tasks; where there is none to lean on, with TPE."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # multivariate and constant_liar are marked as experimental
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP
-        )
+    if others:
+        from hpkb.suggest.sampler import KnowledgeSampler  # a module of Optuna's classes
+
+        sampler = KnowledgeSampler(others, known.seed, known.sweep.objective, axes, space.consistent)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # multivariate and constant_liar are marked as experimental
+            sampler = optuna.samplers.TPESampler(
+                seed=known.seed, multivariate=True, constant_liar=True, n_startup_trials=STARTUP
+            )
     return optuna.create_study(direction="minimize", sampler=sampler)
 
 
@@ -116,87 +157,30 @@ def _distribution(optuna: Any, knob: Knob) -> Any:
 
 
 def _tell(
-    optuna: Any,
-    study: Any,
-    axes: Mapping[str, Any],
-    space: Space,
-    sweep: Sweep,
-    regrets: FloatArray,
-    rows: IntArray,
+    optuna: Any, study: Any, axes: Mapping[str, Any], space: Space, sweep: Sweep, rows: IntArray
 ) -> int:
-    """Adds runs of a task as finished trials by their regrets, (runs,); returns how many lie within the space."""
+    """Adds runs of the task as finished trials, an infeasible one at infinity; returns how many the space holds."""
     trials = []
     for row in rows:
         values = candidates.read(sweep, int(row), list(axes))
         placed = {name: axes[name] for name in values if _is_inside(space.knob(name), values[name])}
         if placed and len(placed) == len(values):
+            y = float(sweep.y[row])
             trials.append(
                 optuna.trial.create_trial(
                     params={name: values[name] for name in placed},
                     distributions=placed,
-                    value=min(float(regrets[row]), CAP),
+                    value=y if math.isfinite(y) else math.inf,
                 )
             )
     study.add_trials(trials)
     return len(trials)
 
 
-def _own_regrets(sweep: Sweep, alike: Sequence[Likeness]) -> FloatArray:
-    """The regret of each run of the task on the scale of the other tasks, (runs,).
-
-    A few runs chosen with care have a median far better than that of a random pool, and would look bad beside the other
-    tasks' runs. Until there are enough, they take the regrets that alike tasks predict for the same configurations, in
-    the order of their own results.
-    """
-    usable = [part for part in alike if part.sweep.n_configurations >= FEWEST_CONFIGURATIONS]
-    if sweep.n_configurations >= FEWEST_CONFIGURATIONS or not usable:
-        return run_regrets(sweep)
-    names = sorted({h.name for part in usable for h in part.sweep.hyperparameters})
-    configurations = candidates.read_all(sweep, names, range(sweep.n_runs))
-    predicted = [
-        TaskModel.fit(p.sweep, [h.name for h in p.sweep.hyperparameters], 0).predict(configurations)
-        for p in usable
-    ]
-    mean = np.average(predicted, axis=0, weights=[part.weight for part in usable])
-    matched = np.empty(sweep.n_runs)
-    matched[np.argsort(sweep.y, kind="stable")] = np.sort(mean)
-    return np.where(np.isfinite(sweep.y), matched, CAP)
-
-
-def _own_rows(regrets: FloatArray) -> IntArray:
-    """All runs; of very many the best ones, and of the others as many as there is time for, evenly by rank."""
-    order = np.argsort(regrets, kind="stable")
-    if order.size <= MOST_OWN:
-        return order
-    spread = np.linspace(MOST_OWN // 4, order.size - 1, MOST_OWN - MOST_OWN // 4).astype(np.int64)
-    return np.concatenate([order[: MOST_OWN // 4], order[spread]])
-
-
 def _is_inside(knob: Knob | None, value: Value) -> bool:
     if knob is None or isinstance(value, str) != (knob.scale == "category"):
         return False
     return value in knob.levels if isinstance(value, str) else knob.low <= value <= knob.high
-
-
-def _tell_prior(
-    optuna: Any,
-    study: Any,
-    axes: Mapping[str, Any],
-    space: Space,
-    alike: Sequence[Likeness],
-    n: int,
-    seed: int,
-) -> tuple[int, list[str]]:
-    """Adds about n runs of other tasks, of each in proportion to its weight, drawn at random."""
-    total = sum(part.weight for part in alike)
-    told, leaned = 0, []
-    for part in sorted(alike, key=lambda p: (-p.weight, p.sweep.task)):
-        share = min(part.sweep.n_runs, round(n * part.weight / total)) if total else 0
-        rows = np.random.default_rng(seed).permutation(part.sweep.n_runs)[:share]
-        added = _tell(optuna, study, axes, space, part.sweep, run_regrets(part.sweep), rows)
-        told += added
-        leaned += [part.sweep.task] if added else []
-    return told, leaned
 
 
 def _short_list(space: Space, axes: Mapping[str, Any], known: Known) -> list[dict[str, Value]]:
@@ -231,7 +215,7 @@ def _asked(
         values = space.consistent(values)
         seen = {candidates.key(e.values) for e in found}
         if not space.is_safe(values):
-            study.tell(trial, CAP)  # what is known to diverge is not asked again
+            study.tell(trial, math.inf)  # what is known to diverge is not asked again
             continue
         if known.has_run(values) or candidates.key(values) in seen:
             continue
