@@ -2,7 +2,8 @@
 
 Each task is held out in turn; of every other task a number of random configurations is known, one run each. A list of
 four is chosen from those and looked up in the whole table of the held-out task; its first is the default. hpkb may pick
-any configuration of the table's design (the settings, no outcome of the held-out task), the others what was run.
+any configuration of the table's design (the settings, no outcome of the held-out task), the others what was run. Below
+them what no method can know: the greedy choice on the whole tables of the other tasks, and in hindsight on all tables.
 
     python bench/defaults.py [--draws 10] [--known 100] [hpobench_mlp|taskset_rnn|deepobs_sgd|algoperf_base]...
 """
@@ -20,7 +21,7 @@ from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
 from hpkb.recommend import candidates
-from hpkb.recommend.choice import choose, related
+from hpkb.recommend.choice import choose, portfolio, related
 from hpkb.recommend.regret import best_of_random, on_regret
 from hpkb.recommend.task_model import TaskModel, measured_regrets
 
@@ -73,6 +74,18 @@ def peer_tables(samples, models, names):
     return keys, measured, np.array(filled)
 
 
+def ceilings(truths):
+    """Yields a label and the regrets, (tasks,), of the first and the best of four that whole tables would choose."""
+    keys = sorted(set(truths[0]).intersection(*truths[1:]), key=str)
+    table = np.array([[t[key] for key in keys] for t in truths])
+    for label, scale in (("all known, mean", table), ("all known, mean of roots", np.sqrt(table))):
+        picks = [portfolio(np.delete(scale, i, axis=0), 4) for i in range(len(table))]
+        found = np.array([row[chosen] for row, chosen in zip(table, picks, strict=True)])
+        yield label, found[:, 0], found.min(axis=1)
+    hindsight = table[:, portfolio(table, 4)]
+    yield "in hindsight", hindsight[:, 0], hindsight.min(axis=1)
+
+
 def report(name: str, draws: int, known: int) -> None:
     """Runs the protocol on one table and prints it."""
     start = time.perf_counter()
@@ -92,6 +105,8 @@ def report(name: str, draws: int, known: int) -> None:
             cells.append(f"{regrets.mean():.3f} ± {error:.3f} ({by_task.max():.2f})")
         worst = sweeps[int(found[:, :, 0].mean(axis=0).argmax())].task
         print(f"  {method:26}{cells[0]}   {cells[1]}   worst: {worst}")
+    for label, one, four in ceilings(truths):
+        print(f"  {label:26}{one.mean():.3f}         ({one.max():.2f})   {four.mean():.3f}         ({four.max():.2f})")
     pools = [np.array(list(t.values())) for t in truths]
     reached = {k: np.mean([best_of_random(p, k) for p in pools]) for k in (1, 4, 8, 16, 32, 64)}
     print("  random " + "  ".join(f"{k}: {regret:.3f}" for k, regret in reached.items()))

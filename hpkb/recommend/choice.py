@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
+from hpkb.names import lookup
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration
 from hpkb.recommend.population import Population, Space, evidence
 from hpkb.recommend.task_model import TaskModel
 from hpkb.stats.sampling import drawn
-from hpkb.sweep import FloatArray, IntArray
+from hpkb.sweep import FloatArray, IntArray, Sweep
 
 FEWEST_RELATED = 4  # tasks, so that the one that differs is told from the others
 # From four tasks of the demo the process chose what cost 0.52 on the fifth, the forests what cost 0.17; from seven of
@@ -45,12 +46,26 @@ def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, s
         # a forest fits its own runs so well that it favours what was run over what it is rounded to
         without = [model.without([pool[pick] for pick in few]) for model in models]
         return Choice(tuple(few), lambda asked: np.mean([model.predict(asked) for model in without], axis=0))
-    space = Space.of([m.sweep for m in models], sorted({name for c in pool for name in c}))
+    space = _space([m.sweep for m in models], pool)
     read = [candidates.read_all(m.sweep, space.names) for m in models]
     process = Population.fit(evidence([m.sweep for m in models], space, read, seed), seed)
     best, draws = process.unseen(space.encode(pool), seed)
     picks = tuple(int(best[pick]) for pick in portfolio(draws, k))
     return Choice(picks, lambda asked: process.regrets(space.encode(asked)).mean(axis=0))
+
+
+def _space(sweeps: Sequence[Sweep], pool: Sequence[Configuration]) -> Space:
+    """The space of what the pool sets: what a task varies, and numbers that each task has held at its own value."""
+    names = sorted({name for c in pool for name in c})
+    varied = [name for name in names if any(s.hyperparameter(name) is not None for s in sweeps)]
+    space = Space.of(sweeps, varied)
+    for name in names:
+        held = [candidates.number(s.fixed[name]) for s in sweeps if name in s.fixed]
+        numbers = [x for x in held if not isinstance(x, str)]
+        if name not in varied and numbers:
+            known = lookup(name)
+            space = space.with_range(name, min(numbers), max(numbers), known is not None and known.scale == "log")
+    return space
 
 
 def portfolio(regrets: FloatArray, k: int, weights: FloatArray | None = None) -> list[int]:

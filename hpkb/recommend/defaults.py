@@ -17,6 +17,7 @@ import numpy as np
 
 from hpkb.recommend import candidates
 from hpkb.recommend.budget import budget
+from hpkb.recommend.by_scale import fitting, moved_to_scale, unused, without_sizes
 from hpkb.recommend.candidates import Value
 from hpkb.recommend.choice import related
 from hpkb.recommend.enough import FEWEST_TASKS, is_enough, lacks
@@ -60,8 +61,13 @@ def recommend(
     reason = _too_little(of_task, task)
     if reason:
         return document | {"verdict": "insufficient", "reason": reason}
-    outside = beyond(asked, of_task)
-    held = inside(asked, outside)
+    rules = scale_rules(of_task) if task is None else []
+    rule = fitting(rules, asked)
+    settable = asked if task else without_sizes(asked)
+    outside = beyond(settable, of_task)
+    held = inside(settable, outside)
+    if rule is not None:
+        outside = [one for one in outside if one.name not in rule.exponents]
     p_value = 0.0
     if task:
         configurations, beside, p_value = _for_task(of_task[0], held, laws, k, seed)
@@ -76,13 +82,16 @@ def recommend(
     names = [name for name in configurations[0]["values"] if name not in asked]
     document |= {"search_space": search_space(of_task, names)}
     if task is None:
-        document["rules"] = [rule.document() for rule in scale_rules(of_task)]
+        document["rules"] = [rule.document() for rule in rules]
+        reason = " ".join(filter(None, [reason, "" if rule else unused(rules, asked)]))
     if task and asked:
         anchored = {one.name for one in outside}
         beside["conditional"] = [n for n in beside["conditional"] if n["hyperparameter"] not in anchored]
         said = (*(note["words"] for note in beside["conditional"]), "The test is of the default with nothing given.")
         reason = " ".join([reason, *said])
     document |= beside | {"configurations": configurations, "verdict": verdict, "reason": reason}
+    if rule is not None:
+        document = moved_to_scale(document, rule, asked)
     return moved_beyond(document, outside, asked, laws)
 
 

@@ -30,8 +30,8 @@ ALIKE = 0.95  # correlation of two sizes over the tasks that cannot be told apar
 class Rule:
     """ln lr = constant + sum of exponent · ln(size / reference).
 
-    `intervals` holds the 95% interval of each exponent. The regrets are normalised ones on tasks left out, of the rule
-    and of the best constant.
+    `intervals` holds the 95% interval of each exponent, `spans` the least and the largest of each size among the tasks.
+    The regrets are normalised ones on tasks left out, of the rule and of the best constant.
     """
 
     constant: float
@@ -41,6 +41,7 @@ class Rule:
     held_out_regret: float
     constant_held_out_regret: float
     tasks: int
+    spans: dict[str, tuple[float, float]]
 
     def learning_rate(self, sizes: Mapping[str, float]) -> float:
         """Returns the learning rate of a task with these sizes; raises KeyError where one is missing."""
@@ -81,7 +82,9 @@ def rule_of(optima: Sequence[Optimum]) -> Rule | None:
     half = stats.t.ppf(0.975, fit.freedom) * fit.errors[1:]
     exponents = {n: float(b) for n, b in zip(names, fit.beta[1:], strict=True)}
     intervals = {n: (e - float(h), e + float(h)) for (n, e), h in zip(exponents.items(), half, strict=True)}
-    return Rule(float(at_reference), means, exponents, intervals, ruled, constant, len(optima))
+    logs = {n: [o.facts[n] for o in optima] for n in names}
+    spans = {n: (float(np.exp(min(known))), float(np.exp(max(known)))) for n, known in logs.items()}
+    return Rule(float(at_reference), means, exponents, intervals, ruled, constant, len(optima), spans)
 
 
 @dataclass(frozen=True)

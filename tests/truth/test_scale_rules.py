@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from hpkb.errors import UsageError
+from hpkb.recommend.defaults import recommend
 from hpkb.recommend.scale_facts import Optimum, optimum_of
 from hpkb.recommend.scale_rules import best_constant, rule_of, scale_rules
 from hpkb.records import Facts, Records
@@ -89,6 +91,41 @@ def test_the_rule_is_printed_short_and_gives_a_number() -> None:
     assert len(document["formula"]) < 120
     sizes = {"parameter_count": 1e7, "training_examples": 3e4, "batch_size": 64.0}
     assert np.log(rule.learning_rate(sizes)) == pytest.approx(np.log(2e-3), abs=0.5)
+
+
+def test_given_its_sizes_a_new_task_gets_the_learning_rate_of_the_rule() -> None:
+    sweeps = tasks(LAW, 3)
+    sizes = {"parameter_count": 3e8, "training_examples": 1e4, "batch_size": 64.0}
+    document = recommend(sweeps, given=sizes)
+    values = document["configurations"][0]["values"]
+    planted = float(_best(LAW, sizes, np.array([64.0]))[0])
+    usual = recommend(sweeps)["configurations"][0]["values"]["learning_rate"]
+    assert abs(np.log(values["learning_rate"]) - planted) < 0.6 < abs(np.log(usual) - planted)
+    assert set(values) == {"learning_rate", "weight_decay", "batch_size"}, "a script is not told how large it is"
+    low, high = document["configurations"][0]["plateau"]["learning_rate"]
+    assert low <= values["learning_rate"] <= high
+    assert not document["scale"]["extrapolated"]
+    assert "by the rule of scale at" in document["reason"]
+    assert document["given"] == sizes
+    far = recommend(sweeps, given={**sizes, "parameter_count": 1e12, "batch_size": 8192.0})
+    assert far["scale"]["extrapolated"]
+    assert "extrapolation, not tested: the tasks have" in far["reason"]
+    assert far["configurations"][0]["values"]["batch_size"] == 8192.0
+    own = recommend(sweeps, given={**sizes, "learning_rate": 0.01})
+    assert own["configurations"][0]["values"]["learning_rate"] == 0.01
+    assert "scale" not in own
+
+
+def test_a_size_that_changes_nothing_says_so() -> None:
+    sweeps = tasks(LAW, 3)
+    alone = recommend(sweeps, given={"parameter_count": 1e7})
+    assert alone["configurations"] == recommend(sweeps)["configurations"]
+    missing = "The rule of scale asks for training_examples and batch_size too: --given training_examples=…"
+    assert missing in alone["reason"]
+    without = recommend(tasks({}, 1), given={"parameter_count": 1e7})
+    assert "parameter_count changes nothing: no rule of scale has it in it." in without["reason"]
+    with pytest.raises(UsageError, match="parameter_count takes a positive number, not '10M'"):
+        recommend(sweeps, given={"parameter_count": "10M"})
 
 
 def test_an_optimum_is_that_of_its_task() -> None:
