@@ -140,6 +140,7 @@ def test_like_leans_on_what_agrees_and_not_on_what_is_opposite(advised: Path) ->
         assert weights["beta"] > 0.8 > 0.2 > weights["odd"]
         assert 0.002 < document.hyperparameters["learning_rate"] < 0.04
         assert document["configurations"][0]["held_out_regret"]["mean"] < 0.4
+        assert document["budget"]["sets"][0]["hyperparameters"] == ["learning_rate"]
         given = base.recommend(like="alpha", given={"batch_size": 64})
         assert given["configurations"][0]["values"]["batch_size"] == 64
         with pytest.raises(UsageError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpkb.recommend import candidates
+from hpkb.recommend.budget import budget
 from hpkb.recommend.candidates import Configuration, Value
 from hpkb.recommend.choice import portfolio
 from hpkb.recommend.enough import FEWEST_TASKS, is_enough
@@ -125,14 +126,16 @@ def _leant(
         }
         for rank, values in enumerate(typed)
     ]
-    library = placed_library(sweeps, typed[0], given, models, [c[0] for c in rounded_folds], weights)
+    defaults = [chosen[0] for chosen in rounded_folds]
+    library = placed_library(sweeps, typed[0], given, models, defaults, weights)
+    trials = budget(models, defaults, [name for name in typed[0] if name not in given], 0)
     is_good = configurations[0]["held_out_regret"]["high"] < 1.0
     top = ", ".join(f"{v['task']} ({v['weight']:.2f})" for v in leaned[:3])
     said = "Better" if is_good else "Not shown to be better"
     reason = f"{said} than the median configuration on alike tasks that it was not derived from; leans most on {top}."
     return {
         "configurations": configurations, "verdict": "recommended" if is_good else "insufficient", "reason": reason,
-        "leaned_on": leaned, "library_default": library,
+        "leaned_on": leaned, "library_default": library, "budget": trials,
     }  # fmt: skip
 
 
