@@ -168,6 +168,10 @@ def test_bayes_starts_from_what_is_known(advised: Path) -> None:
     assert len(document["experiments"]) == 6
     rates = [e["values"]["learning_rate"] for e in suggested(advised, "alpha", 8, "bayes")["experiments"]]
     assert np.mean([0.001 < rate < 0.06 for rate in rates]) >= 0.75, "near the planted 0.0067"
+    odd = suggested(advised, "odd", 6, "bayes")
+    assert "runs of its own." in odd["reason"], "what is good elsewhere is bad there, and its own runs are enough"
+    far = [not 0.001 < e["values"]["learning_rate"] < 0.06 for e in odd["experiments"]]
+    assert np.mean(far) >= 0.5
 
 
 def test_without_optuna_bayes_says_what_to_install(advised: Path, hpkb: Hpkb, tmp_path: Path) -> None:

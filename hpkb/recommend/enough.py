@@ -13,7 +13,9 @@ FEWEST_CONFIGURATIONS = 16
 def lacks(sweep: Sweep) -> str:
     """Returns what a task's runs lack for a default, as a sentence; an empty text where they are enough."""
     if sweep.n_configurations < FEWEST_CONFIGURATIONS:
-        return f"{sweep.n_configurations} configurations were tried; a default needs at least {FEWEST_CONFIGURATIONS}."
+        n = sweep.n_configurations
+        tried = f"{n} configuration{' was' if n == 1 else 's were'} tried"
+        return f"{tried}; a default needs at least {FEWEST_CONFIGURATIONS}."
     return "" if np.isfinite(sweep.y).any() else "Every run was infeasible."
 
 

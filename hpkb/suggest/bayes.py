@@ -11,13 +11,13 @@ from __future__ import annotations
 import importlib
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpkb.errors import HpkbError, KnowledgeBaseError
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Value
-from hpkb.recommend.enough import FEWEST_CONFIGURATIONS, is_enough
+from hpkb.recommend.enough import FEWEST_CONFIGURATIONS, FEWEST_TASKS, is_enough
 from hpkb.recommend.likeness import Likeness
 from hpkb.stats.sampling import most_telling
 from hpkb.suggest.known import Experiment, Known
@@ -42,7 +42,7 @@ def ask(known: Known, alike: Sequence[Likeness], n: int) -> tuple[list[Experimen
     Raises HpkbError where Optuna is not installed.
     """
     optuna = _optuna()
-    leaned = _leaned_on(alike, (known.overall or {}).get("set_aside", ()))
+    leaned = _leaned_on(known, alike)
     space = widened(known.space, leaned)
     if not space.knobs:
         return [], "No hyperparameter was varied, here or on another task: there is nothing to optimise."
@@ -56,10 +56,11 @@ def ask(known: Known, alike: Sequence[Likeness], n: int) -> tuple[list[Experimen
     for values in short_list:
         study.enqueue_trial({name: v for name, v in values.items() if name in axes})
     found = _asked(study, axes, space, known, n, short_list)
-    said = f"Bayesian optimisation on {n_own} runs of its own"
+    said = f"Bayesian optimisation on {n_own} run{'' if n_own == 1 else 's'} of its own"
     if leaned:
-        said += f" and those of {len(leaned)} other tasks ({', '.join(s.task for s in leaned[:NAMED])}"
-        said += f" and {len(leaned) - NAMED} more)" if len(leaned) > NAMED else ")"
+        more = f" and {len(leaned) - NAMED} more" if len(leaned) > NAMED else ""
+        said += f" and those of {len(leaned)} other task{'' if len(leaned) == 1 else 's'}"
+        said += f" ({', '.join(s.task for s in leaned[:NAMED])}{more})"
     return found, said + ("; first what is best over all tasks." if short_list else ".")
 
 
@@ -85,11 +86,20 @@ def sampler_of(base: KnowledgeBase, objective: str | None, seed: int) -> Knowled
     return KnowledgeSampler(sweeps, seed, objective)
 
 
-def _leaned_on(alike: Sequence[Likeness], apart: Collection[str]) -> list[Sweep]:
-    """The tasks to learn from, the most alike first; without those that mislead, as far as enough runs show it."""
-    ordered = sorted(alike, key=lambda part: (-part.weight, part.sweep.task))
-    is_open = [part.weight > 0 or part.n_shared < FEWEST_CONFIGURATIONS for part in ordered]
-    return [p.sweep for p, keep in zip(ordered, is_open, strict=True) if keep and p.sweep.task not in apart]
+def _leaned_on(known: Known, alike: Sequence[Likeness]) -> list[Sweep]:
+    """The tasks to learn from, the most alike first; without those that mislead, as far as enough runs show it.
+
+    A task with runs enough for a default does without, where there are too few others for one.
+    """
+    apart = (known.overall or {}).get("set_aside", ())
+    found = [
+        part.sweep
+        for part in sorted(alike, key=lambda part: (-part.weight, part.sweep.task))
+        if is_enough(part.sweep)
+        and part.sweep.task not in apart
+        and (part.weight > 0 or part.n_shared < FEWEST_CONFIGURATIONS)
+    ]
+    return [] if is_enough(known.sweep) and len(found) < FEWEST_TASKS else found
 
 
 def _optuna() -> Any:
