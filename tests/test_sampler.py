@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,16 @@ def test_a_study_in_a_storage_goes_on(known: Any, tmp_path: Path) -> None:
         ).optimize(train, n_trials=n)
     trials = optuna.load_study(study_name="one", storage=storage).trials
     assert len({tuple(t.params.values()) for t in trials}) == 6
+
+
+def test_it_can_be_pickled_like_any_sampler(known: Any) -> None:
+    made, again = study(known), study(known)
+    made.optimize(train, n_trials=3)
+    again.sampler = pickle.loads(pickle.dumps(made.sampler))
+    again.add_trials(made.trials)
+    for one in (made, again):
+        one.optimize(train, n_trials=1)
+    assert made.trials[-1].params == again.trials[-1].params
 
 
 def test_a_study_without_any_result_goes_on_proposing(known: Any) -> None:

@@ -61,7 +61,7 @@ def moved_to_scale(document: dict[str, Any], rule: Rule, given: Mapping[str, Val
         **document,
         "configurations": [_moved(c, factor, told) for c in document["configurations"]],
         "scale": {"sizes": sizes, RATE: rate, "extrapolated": bool(beyond), "words": f"{words}."},
-        "reason": f"{document['reason']} {words}.",
+        "reason": f"{document['reason']} {words}. All other tests are of the default without it.",
     }
 
 

@@ -19,6 +19,7 @@ from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Value
 from hpkb.recommend.enough import FEWEST_CONFIGURATIONS, FEWEST_TASKS, is_enough
 from hpkb.recommend.likeness import Likeness
+from hpkb.recommend.newcomer import LISTED
 from hpkb.stats.sampling import most_telling
 from hpkb.suggest.known import Experiment, Known
 from hpkb.suggest.space import Knob, Space, space_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from hpkb.suggest.sampler import KnowledgeSampler
 
 ALONE = 60  # runs of its own from which on other tasks are not asked
-LISTED = 2  # runs by what is best over all tasks, before what was measured says more
 NAMED = 5  # other tasks that are named
 MOST_OWN = 1000  # runs of its own
 STARTUP = 8  # trials before TPE models anything

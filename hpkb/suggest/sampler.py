@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
 from hpkb.recommend.choice import portfolio
-from hpkb.recommend.newcomer import Newcomer, OwnRuns, width_of
+from hpkb.recommend.newcomer import LISTED, Newcomer, OwnRuns, width_of
 from hpkb.recommend.population import Population, Space, evidence
 from hpkb.recommend.regret import on_regret
 from hpkb.stats.sampling import drawn, most_telling
@@ -30,7 +30,6 @@ from hpkb.suggest.space import Knob
 from hpkb.sweep import FloatArray, Scale, Sweep
 from hpkb.vocabulary import read_level, read_name
 
-LISTED = 2  # trials by the short list; with four of them eight trials reached less
 TRIED = 1_000  # candidates among what other tasks ran, and as many that mix their values
 RANDOM = 500  # candidates anywhere in the search space
 NEAR, NEARNESS = 200, 0.08  # candidates around the best trial, and their deviation in shares of the ranges
@@ -66,6 +65,13 @@ class KnowledgeSampler(BaseSampler):
         self.random = RandomSampler(seed)
         self._priors: dict[str, _Prior] = {}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A sampler may be pickled, as Optuna's own; what is fitted is fitted anew."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_priors")}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _priors={})
 
     def reseed_rng(self) -> None:
         """Reseeds what is drawn at random where no task knows a parameter; all else depends on the trial's number."""
