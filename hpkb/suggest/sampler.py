@@ -33,6 +33,7 @@ from hpkb.vocabulary import read_level, read_name
 TRIED = 1_000  # candidates among what other tasks ran, and as many that mix their values
 RANDOM = 500  # candidates anywhere in the search space
 NEAR, NEARNESS = 200, 0.08  # candidates around the best trial, and their deviation in shares of the ranges
+STEP = 0.1  # of a range: how far beyond what any task or trial reached a candidate may lie
 MOST_OWN = 300  # trials that the process rests on
 Axes = Mapping[str, BaseDistribution]
 Settle = Callable[[Configuration], Configuration]
@@ -141,6 +142,7 @@ class _Prior:
         wanted = sorted(self.names.values()) if axes else candidates.shared_names(others)
         varied = [n for n in wanted if any(s.hyperparameter(n) is not None for s in others)]
         self.space = Space.of(others, varied)
+        self.reached = np.array([_reached(knob, self.space) for knob in self.knobs.values()]).reshape(-1, 2)
         for knob in self.knobs.values():
             if knob.scale == "category":
                 self.space = self.space.with_levels(knob.name, knob.levels)
@@ -187,16 +189,16 @@ class _Prior:
         self, ran: Sequence[Configuration], best: Configuration | None, rng: np.random.Generator
     ) -> list[Candidate]:
         """What other tasks tried, mixtures of it, what is near the best trial, and what is anywhere; nothing twice."""
+        low, high = self._within(ran)
         sources = [*self.tried, *candidates.recombined(self.tried, TRIED, self.seed), *[{}] * RANDOM]
-        shares = rng.random((len(sources), len(self.axes)))
+        shares = low + (high - low) * rng.random((len(sources), len(self.axes)))
         proposed = [
             {p: source.get(k.name, k.at(u)) for (p, k), u in zip(self.knobs.items(), row, strict=True)}
             for source, row in zip(sources, shares.tolist(), strict=True)
         ]
         if best is not None:
-            at = [k.share(best[k.name]) if k.name in best else np.nan for k in self.knobs.values()]
-            near = np.clip(at + NEARNESS * rng.standard_normal((NEAR, len(at))), 0.0, 1.0)
-            near = np.where(np.isnan(near), rng.random(near.shape), near)
+            near = np.clip(self._shares(best) + NEARNESS * rng.standard_normal((NEAR, len(low))), low, high)
+            near = np.where(np.isnan(near), low + (high - low) * rng.random(near.shape), near)
             proposed += [
                 {p: k.at(u) for (p, k), u in zip(self.knobs.items(), row, strict=True)} for row in near.tolist()
             ]
@@ -209,9 +211,30 @@ class _Prior:
         taken = {candidates.key(values) for values in ran}
         return [c for key, c in found.items() if key not in taken] or list(found.values())
 
+    def _within(self, ran: Sequence[Configuration]) -> tuple[FloatArray, FloatArray]:
+        """The ends of what is proposed, in shares of the search space: a step beyond what any task or trial reached.
+
+        Of what lies further out nothing is known, and far out is where training fails.
+        """
+        reached = np.stack([*self.reached.T, *map(self._shares, ran)])
+        return np.clip(np.nanmin(reached, axis=0) - STEP, 0, 1), np.clip(np.nanmax(reached, axis=0) + STEP, 0, 1)
+
+    def _shares(self, values: Configuration) -> FloatArray:
+        """Where a configuration lies in the search space; NaN for what it has no value of."""
+        return np.array([k.share(values[k.name]) if k.name in values else np.nan for k in self.knobs.values()])
+
     def _settled(self, parameters: Mapping[str, Any]) -> Configuration:
         names = {parameter: self.names.get(parameter) or name_of(parameter) for parameter in parameters}
         return self.settle({name: as_value(name, parameters[p]) for p, name in names.items()})
+
+
+def _reached(knob: Knob, tried: Space) -> tuple[float, float]:
+    """The ends of what other tasks tried of a hyperparameter, in shares of its range; all of it where none did."""
+    if knob.scale == "category" or knob.name not in tried.low:
+        return 0.0, 1.0
+    ends = (tried.low[knob.name], tried.high[knob.name])
+    low, high = (knob.share(float(np.exp(end)) if knob.name in tried.logs else end) for end in ends)
+    return low, high
 
 
 def results(trials: Sequence[FrozenTrial], direction: StudyDirection) -> FloatArray:
