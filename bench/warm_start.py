@@ -29,7 +29,8 @@ class Lookup:
     def __init__(self, sweep, names) -> None:
         self.names, self.objective = names, sweep.objective
         first = np.array(candidates.first_rows(sweep))
-        regrets = configuration_means(on_regret(sweep), on_regret(sweep).y)
+        scaled = on_regret(sweep)
+        regrets = configuration_means(scaled, scaled.y)
         columns = [sweep.hyperparameter(n).values[first] for n in names]
         self.levels = [np.unique(column).tolist() for column in columns]
         keys = zip(*(column.tolist() for column in columns), strict=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpkb.errors import UsageError
 from hpkb.recommend.candidates import Value
-from hpkb.recommend.laws import RATE, typed_rate
+from hpkb.recommend.laws import RATE, moved_by, typed_rate
 from hpkb.recommend.scale_rules import Rule
 
 NOT_SET = ("parameter_count", "training_examples")  # sizes of a task that no script is told
@@ -83,13 +83,11 @@ def _it(names: Sequence[str]) -> str:
 
 
 def _moved(configuration: Mapping[str, Any], factor: float, told: Mapping[str, float]) -> dict[str, Any]:
-    values, plateau = dict(configuration["values"]), dict(configuration["plateau"])
-    values |= told
+    values = configuration["values"] | told
+    plateau = {name: ends for name, ends in configuration["plateau"].items() if name not in told}
     if isinstance(values.get(RATE), float | int):
-        values[RATE] = typed_rate(float(values[RATE]) * factor, None, None)
-    if RATE in plateau:
-        plateau[RATE] = [end * factor for end in plateau[RATE]]
-    return {**configuration, "values": values, "plateau": {n: v for n, v in plateau.items() if n not in told}}
+        values[RATE], plateau = moved_by(factor, float(values[RATE]), plateau)
+    return {**configuration, "values": values, "plateau": plateau}
 
 
 def _size(given: Mapping[str, Value], name: str) -> float:

@@ -57,12 +57,11 @@ def choose(models: Sequence[TaskModel], pool: Sequence[Configuration], k: int, s
 def _space(sweeps: Sequence[Sweep], pool: Sequence[Configuration]) -> Space:
     """The space of what the pool sets: what a task varies, and numbers that each task has held at its own value."""
     names = sorted({name for c in pool for name in c})
-    varied = [name for name in names if any(s.hyperparameter(name) is not None for s in sweeps)]
-    space = Space.of(sweeps, varied)
+    space = Space.of(sweeps, names)
     for name in names:
-        held = [candidates.number(s.fixed[name]) for s in sweeps if name in s.fixed]
+        held = [] if name in space.names else [candidates.number(s.fixed[name]) for s in sweeps if name in s.fixed]
         numbers = [x for x in held if not isinstance(x, str)]
-        if name not in varied and numbers:
+        if numbers:
             known = lookup(name)
             space = space.with_range(name, min(numbers), max(numbers), known is not None and known.scale == "log")
     return space

@@ -17,7 +17,7 @@ import numpy as np
 
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Value
-from hpkb.recommend.laws import RATE, Law, typed_rate
+from hpkb.recommend.laws import RATE, Law, moved_by
 from hpkb.sweep import Sweep
 
 SLACK = 0.02  # of the range that was tried, by which a value may leave it
@@ -161,10 +161,7 @@ def _moved(configuration: Mapping[str, Any], one: Beyond, law: Law | None) -> di
         return {**configuration, "values": {**values, one.name: one.value}, "plateau": plateau}
     factor, low, high = law.factors(float(one.value), one.anchor)
     rate = float(values[RATE])
-    moved = typed_rate(rate * factor, *_ends(rate, low, high))
-    if RATE in plateau:
-        ends = [end * factor for end in plateau[RATE]]
-        plateau[RATE] = [min(ends[0], moved), max(ends[1], moved)]
+    moved, plateau = moved_by(factor, rate, plateau, *_ends(rate, low, high))
     values |= {one.name: one.value, RATE: moved}
     return {**configuration, "values": values, "plateau": plateau, "finding_ids": [law.finding_id, *cited]}
 

@@ -139,6 +139,18 @@ def typed_rate(rate: float, low: float | None, high: float | None) -> float:
     return next(inside, coarser[-1])
 
 
+def moved_by(
+    factor: float, rate: float, plateau: Mapping[str, Sequence[float]],
+    low: float | None = None, high: float | None = None,
+) -> tuple[float, dict[str, list[float]]]:
+    """Returns a rate moved by a factor, typed as `typed_rate` does, and a configuration's ranges, the rate within."""
+    moved, ranges = typed_rate(rate * factor, low, high), {name: list(ends) for name, ends in plateau.items()}
+    if RATE in ranges:
+        ends = [end * factor for end in ranges[RATE]]
+        ranges[RATE] = [min(ends[0], moved), max(ends[1], moved)]
+    return moved, ranges
+
+
 def _printed(knob: str, reference: float, tried: FloatArray) -> list[float]:
     """A few values of the knob around the reference, each as a person would type it."""
     if knob == "momentum":

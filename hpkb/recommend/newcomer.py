@@ -10,7 +10,8 @@ same objective, the regret of the best run so far from 0 up. On that scale the t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -30,17 +31,6 @@ LEAST_SLOPE = 0.01  # regret below which its square root is taken to be no steep
 
 
 @dataclass(frozen=True)
-class OwnRuns:
-    """What a task has measured: `rows` (n, columns), its results `y` (n,), the lower the better, infinite where the run
-    was infeasible, and of how many `runs` (n,) each result is the mean.
-    """
-
-    rows: FloatArray
-    y: FloatArray
-    runs: FloatArray
-
-
-@dataclass(frozen=True)
 class Newcomer:
     """The posterior of the task: its rows and its results in units of the process, as far as they are known."""
 
@@ -50,11 +40,12 @@ class Newcomer:
     noise: FloatArray  # their variances, (n,)
 
     @classmethod
-    def of(cls, population: Population, own: OwnRuns, scale: tuple[float, float]) -> Newcomer:
-        """The posterior after the task's own runs; `scale` is what `width_of` returns."""
-        noise = np.exp(population.kernel.noise) / own.runs + 1e-6
-        blank = cls(population, own.rows, np.zeros(own.y.size), noise)
-        return cls(population, own.rows, blank._on_scale(own.y, scale), noise) if own.y.size else blank
+    def of(cls, population: Population, rows: FloatArray, y: FloatArray, width: tuple[float, float]) -> Newcomer:
+        """The posterior after runs of the task's own: `rows` (n, columns) and results `y` (n,), the lower the better,
+        infinite where the run was infeasible. `width` is what `usual_width` or `own_width` returns.
+        """
+        blank = cls(population, rows, np.zeros(y.size), np.full(y.size, np.exp(population.kernel.noise) + 1e-6))
+        return replace(blank, places=blank._on_scale(y, width)) if y.size else blank
 
     def believing(self, rows: FloatArray) -> Newcomer:
         """The posterior if runs that are not finished, (n, columns), gave what is predicted of them."""
@@ -69,8 +60,7 @@ class Newcomer:
         mean, whitened = self.population.unseen_task(rows)
         variance = self.population.variance - (whitened**2).sum(axis=0)
         if self.places.size:
-            before, seen = self.population.unseen_task(self.rows)
-            lower = self._lower(seen)
+            before, seen, lower = self._own
             gain = solve_triangular(lower, self._between(self.rows, rows) - seen.T @ whitened, lower=True)
             mean = mean + gain.T @ solve_triangular(lower, self.places - before, lower=True)
             variance = variance - (gain**2).sum(axis=0)
@@ -91,17 +81,19 @@ class Newcomer:
     def _between(self, a: FloatArray, b: FloatArray) -> FloatArray:
         return self.population.kernel.between(a, b) + CONSTANT + CONSTANT_OF_TASK
 
-    def _lower(self, seen: FloatArray) -> FloatArray:
-        covariance = self._between(self.rows, self.rows) - seen.T @ seen + np.diag(self.noise)
-        return np.asarray(cholesky(covariance, lower=True))
-
-    def _on_scale(self, y: FloatArray, scale: tuple[float, float]) -> FloatArray:
-        """Its results in units of the process, (n,), on the scale with the highest posterior."""
+    @cached_property
+    def _own(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Of its own rows: what `unseen_task` says of them, and the Cholesky factor of their results' covariance."""
         mean, seen = self.population.unseen_task(self.rows)
-        lower = self._lower(seen)
+        covariance = self._between(self.rows, self.rows) - seen.T @ seen + np.diag(self.noise)
+        return mean, seen, np.asarray(cholesky(covariance, lower=True))
+
+    def _on_scale(self, y: FloatArray, width: tuple[float, float]) -> FloatArray:
+        """Its results in units of the process, (n,), on the scale with the highest posterior."""
+        mean, _, lower = self._own
         feasible = np.isfinite(y)
         best = float(y[feasible].min()) if feasible.any() else 0.0
-        centre, deviation = scale
+        centre, deviation = width
         found, highest = np.zeros(y.size), -np.inf
         for off in SPREADS:
             spread = np.exp(centre + deviation * off)
@@ -122,18 +114,21 @@ def _expected_below(level: float, mean: FloatArray, deviation: FloatArray) -> Fl
     return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
 
 
-def width_of(sweeps: Sequence[Sweep], objective: str | None, own: FloatArray) -> tuple[float, float]:
-    """Returns what is known beforehand of the distance from a task's best to its median: mean and deviation of its ln.
+def usual_width(sweeps: Sequence[Sweep]) -> tuple[float, float] | None:
+    """Returns how far the best and the median of such tasks lie apart, in their unit: mean and deviation of its ln.
 
-    From the sweeps of the same `objective`, in its units; without one, from the scatter of the task's `own` results.
+    None where no task shows it.
     """
-    means = [configuration_means(s, s.y) for s in sweeps if s.objective == objective]
+    means = [configuration_means(s, s.y) for s in sweeps]
     feasible = [m[np.isfinite(m)] for m in means]
     widths = [float(np.median(m) - m.min()) for m in feasible if m.size]
     logs = np.log([w for w in widths if w > 0])
-    if logs.size:
-        return float(logs.mean()), max(float(logs.std()), LEAST_SPREAD)
-    finite = own[np.isfinite(own)]
+    return (float(logs.mean()), max(float(logs.std()), LEAST_SPREAD)) if logs.size else None
+
+
+def own_width(y: FloatArray) -> tuple[float, float]:
+    """Returns the same from the scatter of a task's own results, (n,)."""
+    finite = y[np.isfinite(y)]
     spread = float(finite.std()) if finite.size else 0.0
     if spread == 0:
         spread = float(np.abs(finite).max()) / 10 if finite.size and finite.any() else 1.0

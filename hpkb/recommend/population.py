@@ -48,10 +48,12 @@ class Space:
 
     @classmethod
     def of(cls, sweeps: Sequence[Sweep], names: Sequence[str]) -> Space:
-        """The space over the named hyperparameters of the sweeps."""
+        """The space over those of the named hyperparameters that a sweep varies."""
         low, high, levels, logs = {}, {}, {}, set()
         for name in names:
             varied = [h for s in sweeps if (h := s.hyperparameter(name)) is not None]
+            if not varied:
+                continue
             if any(h.scale == "category" for h in varied):
                 levels[name] = tuple(sorted({level for h in varied for level in h.levels}))
                 continue
@@ -63,7 +65,7 @@ class Space:
                 floor = float(positive.min()) / 10 if positive.size else 1.0
                 tried = np.log(np.maximum(tried, floor))
             low[name], high[name] = float(tried.min()), float(tried.max())
-        return cls(tuple(names), low, high, frozenset(logs), levels)
+        return cls(tuple(n for n in names if n in low or n in levels), low, high, frozenset(logs), levels)
 
     def with_range(self, name: str, low: float, high: float, is_log: bool) -> Space:
         """The space with a hyperparameter that reaches at least from low to high, be it a new one."""

@@ -47,14 +47,19 @@ def canonical_values(settings: Mapping[str, Any]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     said: dict[str, str] = {}
     for path, value in _flat(settings):
-        known = read_name(path)
-        name = known.name if known else path
+        name = name_of(path)
         read = _value(name, value)
         if name in values and values[name] != read:
             raise UsageError(f"'{said[name]}' and '{path}' both say what {name} is, and disagree.")
         if read is not None:
             values[name], said[name] = read, path
     return values
+
+
+def name_of(recorded: str) -> str:
+    """Returns the canonical name of a recorded one, or the recorded one where it is not known."""
+    known = read_name(recorded)
+    return known.name if known else recorded
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -22,13 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 from hpkb.recommend import candidates
 from hpkb.recommend.candidates import Configuration, Value
 from hpkb.recommend.choice import portfolio
-from hpkb.recommend.newcomer import LISTED, Newcomer, OwnRuns, width_of
+from hpkb.recommend.newcomer import LISTED, Newcomer, own_width, usual_width
 from hpkb.recommend.population import Population, Space, evidence
 from hpkb.recommend.regret import on_regret
 from hpkb.stats.sampling import drawn, most_telling
+from hpkb.suggest.configuration import name_of
 from hpkb.suggest.space import Knob
 from hpkb.sweep import FloatArray, Scale, Sweep
-from hpkb.vocabulary import read_level, read_name
+from hpkb.vocabulary import read_level
 
 TRIED = 1_000  # candidates among what other tasks ran, and as many that mix their values
 RANDOM = 500  # candidates anywhere in the search space
@@ -59,8 +60,8 @@ class KnowledgeSampler(BaseSampler):
         from a configuration, by canonical names, what does not belong to it.
         """
         self.others = [on_regret(sweep) for sweep in others]
-        self.units = list(others)
-        self.seed, self.objective, self.settle = seed, objective, settle
+        self.usual_width = usual_width([s for s in others if s.objective == objective])
+        self.seed, self.settle = seed, settle
         self.search_space = None if search_space is None else dict(search_space)
         self.in_common = IntersectionSearchSpace()
         self.random = RandomSampler(seed)
@@ -102,7 +103,7 @@ class KnowledgeSampler(BaseSampler):
         if len(own) + len(pending) < LISTED:
             return prior.listed(len(own) + len(pending))
         rng = np.random.default_rng([self.seed, trial.number])
-        return prior.most_improving(own, y, pending, width_of(self.units, self.objective, y), rng)
+        return prior.most_improving(own, y, pending, self.usual_width or own_width(y), rng)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -139,9 +140,7 @@ class _Prior:
         self.axes, self.settle, self.seed = axes, settle, seed
         self.names = names_of(axes)
         self.knobs = {parameter: knob_of(self.names[parameter], axis) for parameter, axis in axes.items()}
-        wanted = sorted(self.names.values()) if axes else candidates.shared_names(others)
-        varied = [n for n in wanted if any(s.hyperparameter(n) is not None for s in others)]
-        self.space = Space.of(others, varied)
+        self.space = Space.of(others, sorted(self.names.values()) if axes else candidates.shared_names(others))
         self.reached = np.array([_reached(knob, self.space) for knob in self.knobs.values()]).reshape(-1, 2)
         for knob in self.knobs.values():
             if knob.scale == "category":
@@ -152,6 +151,7 @@ class _Prior:
         self.population = Population.fit(evidence(others, self.space, read, seed), seed)
         tried = candidates.observed(others, self.space.names)
         self.tried = [tried[i] for i in drawn(len(tried), TRIED, [seed, 11])]
+        self.sources = [*self.tried, *candidates.recombined(self.tried, TRIED, seed), *[{}] * RANDOM]
 
     @cached_property
     def short_list(self) -> list[Configuration]:
@@ -170,8 +170,8 @@ class _Prior:
     ) -> dict[str, Any]:  # fmt: skip
         """The parameters with the largest expected improvement."""
         some = most_telling(y, MOST_OWN)
-        runs = OwnRuns(self.space.encode([own[i] for i in some]), y[some], np.ones(some.size))
-        newcomer = Newcomer.of(self.population, runs, width).believing(self.space.encode(pending))
+        rows = self.space.encode([own[i] for i in some])
+        newcomer = Newcomer.of(self.population, rows, y[some], width).believing(self.space.encode(pending))
         pool = self._pool([*own, *pending], own[int(y.argmin())] if own else None, rng)
         expected = newcomer.improvement(self.space.encode([candidate.values for candidate in pool]))
         return pool[int(expected.argmax())].parameters
@@ -190,11 +190,10 @@ class _Prior:
     ) -> list[Candidate]:
         """What other tasks tried, mixtures of it, what is near the best trial, and what is anywhere; nothing twice."""
         low, high = self._within(ran)
-        sources = [*self.tried, *candidates.recombined(self.tried, TRIED, self.seed), *[{}] * RANDOM]
-        shares = low + (high - low) * rng.random((len(sources), len(self.axes)))
+        shares = low + (high - low) * rng.random((len(self.sources), len(self.axes)))
         proposed = [
             {p: source.get(k.name, k.at(u)) for (p, k), u in zip(self.knobs.items(), row, strict=True)}
-            for source, row in zip(sources, shares.tolist(), strict=True)
+            for source, row in zip(self.sources, shares.tolist(), strict=True)
         ]
         if best is not None:
             near = np.clip(self._shares(best) + NEARNESS * rng.standard_normal((NEAR, len(low))), low, high)
@@ -244,12 +243,6 @@ def results(trials: Sequence[FrozenTrial], direction: StudyDirection) -> FloatAr
     worst = max((v for v in complete if np.isfinite(v)), default=np.inf)
     of_state = {TrialState.PRUNED: worst, TrialState.FAIL: np.inf}
     return np.array([of_state.get(t.state, sign * (t.value or 0.0)) for t in trials], dtype=np.float64)
-
-
-def name_of(parameter: str) -> str:
-    """Returns the canonical name of a parameter, or its own where it is not known."""
-    known = read_name(parameter)
-    return known.name if known else parameter
 
 
 def names_of(parameters: Iterable[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.faults.place import has_in_environment, kill, processes
 
 ROOT = Path(__file__).parents[2]
+QUIET_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DISABLE_IMPORT_WARNING": "1"}
 
 
 class Machine:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters.machine import Machine
+from tests.clusters.machine import QUIET_RAY, Machine
 from tests.faults.truth import Truth
 from tests.postgres import free_port
 
@@ -21,7 +21,6 @@ if importlib.util.find_spec("ray") is None:
 pytest.importorskip("ray.train", reason="Ray Train is not installed (pip install 'ray[train]')")
 
 EPOCHS, STEPS = 3, 10  # of an epoch, of two workers
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DISABLE_IMPORT_WARNING": "1"}
 START = ["python", "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus", "4", "--include-dashboard", "false"]
 
 
@@ -30,7 +29,7 @@ def machine(empty_store: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine with a store; whatever Ray has started on it is ended after the test."""
     (tmp_path / "mlflow.db").write_bytes(empty_store.read_bytes())
     short = tempfile.mkdtemp(prefix="hpkb-ray-")  # the names of Ray's sockets have room for no long path
-    made = Machine(tmp_path / "machine", f"sqlite:///{tmp_path / 'mlflow.db'}", RAY_TMPDIR=short, **QUIET)
+    made = Machine(tmp_path / "machine", f"sqlite:///{tmp_path / 'mlflow.db'}", RAY_TMPDIR=short, **QUIET_RAY)
     yield made
     made.kill_everything()
     shutil.rmtree(short, ignore_errors=True)

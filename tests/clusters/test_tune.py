@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.advice import advised
-from tests.clusters.test_ray import QUIET
+from tests.clusters.machine import QUIET_RAY
 from tests.conftest import Hpkb
 
 pytest.importorskip("ray.tune", reason="Ray Tune is not installed (pip install 'ray[tune]')")
@@ -49,7 +49,7 @@ def run(snippet: str, folder: Path) -> dict[str, object]:
     script = folder / "tune.py"
     script.write_text(BEFORE + snippet + AFTER)
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    environment = {"PATH": path, "HOME": str(folder), "RAY_TMPDIR": str(folder), **QUIET}
+    environment = {"PATH": path, "HOME": str(folder), "RAY_TMPDIR": str(folder), **QUIET_RAY}
     done = subprocess.run([sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True)
     told = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert told, done.stderr[-2000:]
