@@ -84,6 +84,13 @@ def test_failed_and_pruned_trials_and_threads(known: Any) -> None:
     assert len({tuple(t.params.values()) for t in made.trials}) == 6
 
 
+@pytest.mark.parametrize("threads", [4, 8])
+def test_threads_are_never_given_the_same(known: Any, threads: int) -> None:
+    made = study(known)
+    made.optimize(train, n_trials=16, n_jobs=threads)
+    assert len({tuple(t.params.values()) for t in made.trials}) == 16
+
+
 def test_parameters_that_no_task_knows_or_that_have_one_value(known: Any) -> None:
     def train_more(trial: Any) -> float:
         trial.suggest_int("layers_of_mine", 1, 9, step=2)

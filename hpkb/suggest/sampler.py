@@ -66,14 +66,15 @@ class KnowledgeSampler(BaseSampler):
         self.in_common = IntersectionSearchSpace()
         self.random = RandomSampler(seed)
         self._priors: dict[str, _Prior] = {}
+        self._given: dict[tuple[str, int], dict[str, Any]] = {}  # parameters of running trials that no storage has yet
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         """A sampler may be pickled, as Optuna's own; what is fitted is fitted anew."""
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_priors")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_priors", "_given")}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _priors={})
+        vars(self).update(state, _lock=threading.Lock(), _priors={}, _given={})
 
     def reseed_rng(self) -> None:
         """Reseeds what is drawn at random where no task knows a parameter; all else depends on the trial's number."""
@@ -95,22 +96,33 @@ class KnowledgeSampler(BaseSampler):
         """Returns the parameters of the next trial."""
         if not search_space:
             return {}
-        prior = self._prior(search_space)
-        known = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
-        pending = [prior.read(t) for t in known if t.state == TrialState.RUNNING]
-        finished = [t for t in known if t.state.is_finished()]
-        own, y = [prior.read(t) for t in finished], results(finished, study.direction)
-        if len(own) + len(pending) < LISTED:
-            return prior.listed(len(own) + len(pending))
-        rng = np.random.default_rng([self.seed, trial.number])
-        return prior.most_improving(own, y, pending, self.usual_width or own_width(y), rng)
+        with self._lock:  # threads of one study ask one after another, so that each knows what the others were given
+            prior = self._prior(search_space)
+            others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+            running = {
+                t.number: self._given.get((study.study_name, t.number), {}) | t.params
+                for t in others
+                if t.state == TrialState.RUNNING
+            }
+            if trial.number < LISTED:
+                found = prior.listed(trial.number)
+            else:
+                pending = [prior.read(parameters) for parameters in running.values() if parameters]
+                finished = [t for t in others if t.state.is_finished() and t.params]
+                own, y = [prior.read(t.params) for t in finished], results(finished, study.direction)
+                rng = np.random.default_rng([self.seed, trial.number])
+                found = prior.most_improving(own, y, pending, self.usual_width or own_width(y), rng)
+            given = {(study.study_name, number): parameters for number, parameters in running.items()}
+            self._given = given | {(study.study_name, trial.number): found}
+            return found
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Returns a value of the short list for the first trials, else a random one."""
         if trial.number < LISTED:
-            values = self._prior({}).short_list[trial.number : trial.number + 1]
+            with self._lock:
+                values = self._prior({}).short_list[trial.number : trial.number + 1]
             name = name_of(param_name)
             value = as_parameter(param_distribution, name, values[0].get(name)) if values else None
             if value is not None:
@@ -118,11 +130,10 @@ class KnowledgeSampler(BaseSampler):
         return self.random.sample_independent(study, trial, param_name, param_distribution)
 
     def _prior(self, axes: Axes) -> _Prior:
-        with self._lock:  # the threads of one study share it
-            key = repr(sorted(axes.items(), key=lambda item: item[0]))
-            if key not in self._priors:
-                self._priors = {key: _Prior(self.others, axes, self.settle, self.seed)}
-            return self._priors[key]
+        key = repr(sorted(axes.items(), key=lambda item: item[0]))
+        if key not in self._priors:
+            self._priors = {key: _Prior(self.others, axes, self.settle, self.seed)}
+        return self._priors[key]
 
 
 @dataclass(frozen=True)
@@ -176,10 +187,6 @@ class _Prior:
         expected = newcomer.improvement(self.space.encode([candidate.values for candidate in pool]))
         return pool[int(expected.argmax())].parameters
 
-    def read(self, trial: FrozenTrial) -> Configuration:
-        """A trial's parameters by canonical names."""
-        return self._settled(trial.params)
-
     def _covering(self, configurations: Sequence[Configuration]) -> list[int]:
         """The numbers of the greedy list for draws of an unseen task."""
         best, draws = self.population.unseen(self.space.encode(configurations), self.seed)
@@ -205,7 +212,7 @@ class _Prior:
         for values in proposed:
             parameters = {p: as_parameter(axis, self.names[p], values[p]) for p, axis in self.axes.items()}
             if None not in parameters.values():
-                candidate = Candidate(self._settled(parameters), parameters)
+                candidate = Candidate(self.read(parameters), parameters)
                 found.setdefault(candidates.key(candidate.values), candidate)
         taken = {candidates.key(values) for values in ran}
         return [c for key, c in found.items() if key not in taken] or list(found.values())
@@ -222,7 +229,8 @@ class _Prior:
         """Where a configuration lies in the search space; NaN for what it has no value of."""
         return np.array([k.share(values[k.name]) if k.name in values else np.nan for k in self.knobs.values()])
 
-    def _settled(self, parameters: Mapping[str, Any]) -> Configuration:
+    def read(self, parameters: Mapping[str, Any]) -> Configuration:
+        """A trial's parameters by canonical names."""
         names = {parameter: self.names.get(parameter) or name_of(parameter) for parameter in parameters}
         return self.settle({name: as_value(name, parameters[p]) for p, name in names.items()})
 
